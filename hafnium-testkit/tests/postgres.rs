@@ -1,6 +1,10 @@
 //! The Postgres rig: it comes up quickly, and its faults really happen.
 
 #![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may end where it stands, its helpers too"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
