@@ -9,6 +9,7 @@ pub mod component;
 pub mod config;
 pub mod context;
 pub mod deadline;
+pub mod exit;
 pub mod health;
 pub mod lifecycle;
 pub mod metrics;
