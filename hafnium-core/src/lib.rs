@@ -4,6 +4,7 @@
 //! ([`Deadline`]), what a part of a service is ([`Component`]) and what it is given ([`Context`]), configuration,
 //! health, lifecycle and the two HTTP listeners. Nothing here knows Postgres, Redis, Kafka or the OpenTelemetry SDK.
 
+pub mod admin;
 pub mod classify;
 pub mod component;
 pub mod config;
@@ -11,13 +12,15 @@ pub mod context;
 pub mod deadline;
 pub mod exit;
 pub mod health;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
+pub mod problem;
 pub mod propagation;
 pub mod secret;
 pub mod tasks;
 
-pub use classify::{Classify, Fault, Outcome};
+pub use classify::{Classified, Classify, Fault, Outcome};
 pub use component::{BoxFuture, Component, StartError, Stopped};
 pub use context::{Context, ServiceInfo};
 pub use deadline::{Deadline, DeadlineExceeded};
