@@ -66,3 +66,40 @@ pub trait Classify {
     /// A stable, low-cardinality code for metrics and logs, such as `postgres.57P01`.
     fn code(&self) -> &'static str;
 }
+
+/// An answer to [`Classify`] taken from an error of another library, which can't implement the trait itself: neither
+/// the trait nor the type belongs to the crate that knows the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Classified {
+    outcome: Outcome,
+    retryable: bool,
+    fault: Fault,
+    code: &'static str,
+}
+
+impl Classified {
+    /// The answer with these four parts.
+    pub const fn new(outcome: Outcome, retryable: bool, fault: Fault, code: &'static str) -> Self {
+        Self {
+            outcome,
+            retryable,
+            fault,
+            code,
+        }
+    }
+}
+
+impl Classify for Classified {
+    fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+    fn retryable(&self) -> bool {
+        self.retryable
+    }
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+    fn code(&self) -> &'static str {
+        self.code
+    }
+}

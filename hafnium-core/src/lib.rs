@@ -19,7 +19,7 @@ pub mod propagation;
 pub mod secret;
 pub mod tasks;
 
-pub use classify::{Classify, Fault, Outcome};
+pub use classify::{Classified, Classify, Fault, Outcome};
 pub use component::{BoxFuture, Component, StartError, Stopped};
 pub use context::{Context, ServiceInfo};
 pub use deadline::{Deadline, DeadlineExceeded};
