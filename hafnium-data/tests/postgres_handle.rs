@@ -1,5 +1,12 @@
 //! The Postgres handle against one real server: queries, transactions, cancellation, migrations, bad settings.
 
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
