@@ -5,6 +5,7 @@ use hafnium::axum::extract::{Path, State};
 use hafnium::axum::http::StatusCode;
 use hafnium::axum::routing::{get, post};
 use hafnium::http::{Json, Problem};
+use hafnium::kafka::Message;
 
 use crate::engine::Engine;
 use crate::payment::{Payment, Score};
@@ -17,9 +18,9 @@ pub fn routes(engine: Engine) -> Router {
 /// Accepts a payment once the broker has acknowledged it.
 async fn submit(State(engine): State<Engine>, Json(payment): Json<Payment>) -> Result<StatusCode, Problem> {
     if let Some(problem) = payment.problem() {
-        return Err(Problem::invalid(problem));
+        return Err(Problem::unprocessable(problem));
     }
-    engine.producer.send_json("payments", &payment.account, &payment).await?;
+    engine.producer.send(Message::to("payments").key(&payment.account).json(&payment)?).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -1,6 +1,6 @@
 //! The main job: a payment comes in, its score goes out.
 
-use hafnium::kafka::{Failure, Handler, Producer, Record};
+use hafnium::kafka::{Failure, Handler, Message, Producer, Record};
 
 use crate::ledger::Ledger;
 use crate::payment::{Payment, Score};
@@ -29,7 +29,7 @@ impl Handler<Payment> for Engine {
             velocity,
         };
         let score = self.ledger.store(&payment, score).await?;
-        self.producer.send_json("risk-scores", &payment.id, &score).await?;
+        self.producer.send(Message::to("risk-scores").key(&payment.id).json(&score)?).await?;
         Ok(())
     }
 }

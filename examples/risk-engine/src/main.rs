@@ -9,7 +9,6 @@ mod scoring;
 mod velocity;
 
 use hafnium::config::Duration;
-use hafnium::sqlx::migrate::Migrator;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,7 +16,7 @@ use crate::engine::Engine;
 use crate::ledger::Ledger;
 use crate::velocity::Velocity;
 
-static MIGRATIONS: Migrator = hafnium::sqlx::migrate!();
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// The service's own keys, below `settings`.
 #[derive(Debug, Deserialize, JsonSchema)]
