@@ -8,5 +8,7 @@
 
 mod error;
 pub mod process;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use error::Error;
