@@ -12,6 +12,8 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod referee;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use error::Error;
 #[cfg(feature = "postgres")]
