@@ -2,7 +2,14 @@
 # Sourced by the scripts beside it: where the caches are, and how long work says what it waits for.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CACHE=${HAFNIUM_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hafnium}
+# As scripts/fetch-kafka: as root the servers run as another user, who cannot read root's home.
+if [ -n "${HAFNIUM_CACHE:-}" ]; then
+    CACHE=$HAFNIUM_CACHE
+elif [ "$(id -u)" = 0 ]; then
+    CACHE=/var/cache/hafnium
+else
+    CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/hafnium
+fi
 TOOLS=$CACHE/tools
 # Debian keeps dockerd, iptables and debootstrap where a normal user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
