@@ -1,1 +1,22 @@
-//! Hafnium.
+//! Contracts and the client-free parts of Hafnium.
+//!
+//! Every other crate of the house builds on what is here: the failure vocabulary ([`Classify`]), time
+//! ([`Deadline`]), what a part of a service is ([`Component`]) and what it is given ([`Context`]), configuration,
+//! health, lifecycle and the two HTTP listeners. Nothing here knows Postgres, Redis, Kafka or the OpenTelemetry SDK.
+
+pub mod classify;
+pub mod component;
+pub mod config;
+pub mod context;
+pub mod deadline;
+pub mod health;
+pub mod lifecycle;
+pub mod metrics;
+pub mod propagation;
+pub mod secret;
+pub mod tasks;
+
+pub use classify::{Classified, Classify, Fault, Outcome};
+pub use component::{BoxFuture, Component, StartError, Stopped};
+pub use context::{Context, ServiceInfo};
+pub use deadline::{Deadline, DeadlineExceeded};

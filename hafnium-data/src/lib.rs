@@ -1,1 +1,4 @@
-//! Hafnium.
+//! Postgres and Redis clients that follow the primary, bound every wait and name every outcome.
+
+#[cfg(feature = "redis")]
+pub mod redis;

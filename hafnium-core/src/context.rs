@@ -1,0 +1,113 @@
+//! What every component is given. Passed, never global.
+
+use std::sync::Arc;
+
+use crate::health::Registry;
+use crate::lifecycle::{State, Watch};
+use crate::metrics::Metrics;
+use crate::propagation::Propagation;
+use crate::tasks::Tasks;
+
+/// Who this process is; also the resource of its telemetry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceInfo {
+    /// The service's name, such as `risk-engine`.
+    pub name: String,
+    /// The service's version, usually `CARGO_PKG_VERSION`.
+    pub version: String,
+    /// What tells this process from its replicas, such as the pod's name.
+    pub instance: String,
+}
+
+impl ServiceInfo {
+    /// A service of that name and version; the instance is the host name and process id.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+        let instance = match host {
+            Ok(host) => format!("{host}-{}", std::process::id()),
+            Err(_) => std::process::id().to_string(),
+        };
+        Self {
+            name: name.into(),
+            version: version.into(),
+            instance,
+        }
+    }
+}
+
+/// The handles a component works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    service: Arc<ServiceInfo>,
+    health: Registry,
+    metrics: Metrics,
+    propagation: Propagation,
+    tasks: Tasks,
+    lifecycle: Watch,
+}
+
+impl Context {
+    /// A context of a running service.
+    pub fn new(
+        service: ServiceInfo,
+        health: Registry,
+        metrics: Metrics,
+        propagation: Propagation,
+        tasks: Tasks,
+        lifecycle: Watch,
+    ) -> Self {
+        Self {
+            service: Arc::new(service),
+            health,
+            metrics,
+            propagation,
+            tasks,
+            lifecycle,
+        }
+    }
+
+    /// A context without a service around it: for use of one crate under a `#[tokio::main]` of the user's own.
+    ///
+    /// Health checks can be registered and asked, metrics go nowhere, the lifecycle is for ever ready.
+    pub fn standalone() -> Self {
+        Self::new(
+            ServiceInfo::new("standalone", "0"),
+            Registry::new(),
+            Metrics::noop(),
+            Propagation::none(),
+            Tasks::new(),
+            Watch::fixed(State::Ready),
+        )
+    }
+
+    /// Who this process is.
+    pub fn service(&self) -> &ServiceInfo {
+        &self.service
+    }
+
+    /// Where health checks are registered.
+    pub fn health(&self) -> &Registry {
+        &self.health
+    }
+
+    /// Where instruments are made.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How trace context crosses process borders.
+    pub fn propagation(&self) -> &Propagation {
+        &self.propagation
+    }
+
+    /// Where named background tasks run.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// In what state the service is.
+    pub fn lifecycle(&self) -> &Watch {
+        &self.lifecycle
+    }
+}

@@ -1,0 +1,279 @@
+//! The handle that services hold.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hafnium_core::health::{Check, Registration, Status};
+use hafnium_core::{BoxFuture, Classify, Component, Context, Deadline, StartError, Stopped};
+use redis::aio::ConnectionLike;
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::classify::{Detail, casts_doubt, classify};
+use super::link::{Link, Node};
+use super::monitor::Monitor;
+use super::settings::RedisSettings;
+use super::target::{Target, TargetError};
+
+/// A Redis store by name. Cheap to clone; all clones share one connection.
+///
+/// It is a redis-rs connection: [`redis::AsyncCommands`] and pipelines work on `&mut` of a clone. A command waits for
+/// a primary and for its reply no longer than the nearest of the store's `timeout` and the deadline of the request or
+/// record that it serves. A command that certainly did not run (`READONLY` of a demoted node, no primary yet) is
+/// repeated within that time; one whose outcome is unknown never is. [`classify`] tells which an error is.
+///
+/// Cancel-safety: a dropped command may still run on the server; the connection stays usable.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use hafnium_core::Context;
+/// use hafnium_data::redis::{Redis, RedisSettings};
+/// use redis::AsyncCommands;
+///
+/// let settings = RedisSettings::new("redis+sentinel://s1:26379,s2:26379,s3:26379/mymaster");
+/// let mut redis = Redis::connect(settings, &Context::standalone()).await?;
+/// let hits: u64 = redis.incr("hits", 1).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    component: String,
+    timeout: Duration,
+    database: i64,
+    link: watch::Receiver<Link>,
+    doubt: Arc<Notify>,
+    monitor: Mutex<Option<Monitor>>,
+    monitoring: TaskTracker,
+    stop: CancellationToken,
+    /// Ends the monitor when the last handle goes.
+    _stop_on_drop: DropGuard,
+    _health: Registration,
+}
+
+impl Redis {
+    /// The store `name` as `settings` say. No I/O: [`Component::start`] connects.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the URL is not understood.
+    pub fn new(name: impl Into<String>, settings: RedisSettings, cx: &Context) -> Result<Self, TargetError> {
+        let name = name.into();
+        let target = Target::parse(settings.url.expose())?;
+        let (sender, link) = watch::channel(Link {
+            reason: "not started".into(),
+            ..Link::default()
+        });
+        let component = format!("redis.{name}");
+        let seen = link.clone();
+        let health = cx.health().register(Check::shared(component.clone()), move || {
+            let link = seen.borrow().clone();
+            async move {
+                match link.node {
+                    Some(_) => Status::Up,
+                    None => Status::Down(format!("no primary: {}", link.reason)),
+                }
+            }
+        });
+        let doubt = Arc::new(Notify::new());
+        let stop = CancellationToken::new();
+        let labels = [("name", name.as_str())];
+        let database = target.login.db();
+        let monitor = Monitor {
+            name: name.clone(),
+            target,
+            response: settings.timeout.get(),
+            link: sender,
+            doubt: doubt.clone(),
+            switches: cx
+                .metrics()
+                .counter(
+                    "hafnium.redis.switches",
+                    "{switch}",
+                    "Times a primary came into use",
+                )
+                .with(&labels),
+            connected: cx
+                .metrics()
+                .gauge("hafnium.redis.connected", "1", "Whether a primary is in use")
+                .with(&labels),
+        };
+        let inner = Inner {
+            component,
+            timeout: settings.timeout.get(),
+            database,
+            link,
+            doubt,
+            monitor: Mutex::new(Some(monitor)),
+            monitoring: TaskTracker::new(),
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+            _health: health,
+            name,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The store at `settings`, connected. For use without a service around it.
+    ///
+    /// # Errors
+    /// [`StartError::Configuration`] for a URL that is not understood, [`StartError::Unavailable`] when no primary
+    /// answered within 5 s.
+    pub async fn connect(settings: RedisSettings, cx: &Context) -> Result<Self, StartError> {
+        let redis = Self::new("default", settings, cx)
+            .map_err(|error| StartError::configuration("redis.default", error))?;
+        redis.start(cx).await?;
+        Ok(redis)
+    }
+
+    /// The name of the store.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The address of the primary in use, for reports.
+    pub fn primary(&self) -> Option<String> {
+        self.inner
+            .link
+            .borrow()
+            .node
+            .as_ref()
+            .map(|node| node.address.clone())
+    }
+
+    /// The primary in use, confirmed later than `after`, as soon as there is one.
+    async fn primary_after(&self, after: u64, deadline: Deadline) -> Result<(u64, Arc<Node>), RedisError> {
+        let begun = Instant::now();
+        let store = || self.inner.name.clone();
+        let mut link = self.inner.link.clone();
+        let wait = link.wait_for(|link| link.stopped || (link.node.is_some() && link.confirmed > after));
+        let found = match deadline.bound("a redis primary", wait).await {
+            Ok(Ok(link)) => link.clone(),
+            // The monitor is gone, and with it whoever could publish a primary.
+            Ok(Err(_)) => return Err(Detail::Stopped { store: store() }.into()),
+            Err(_) => {
+                let reason = self.inner.link.borrow().reason.clone();
+                return Err(Detail::NoPrimary {
+                    store: store(),
+                    waited: begun.elapsed(),
+                    reason,
+                }
+                .into());
+            }
+        };
+        match found.node {
+            Some(node) if !found.stopped => Ok((found.confirmed, node)),
+            _ => Err(Detail::Stopped { store: store() }.into()),
+        }
+    }
+
+    /// Runs `attempt` on the primary, again as long as it certainly did not run and there is time.
+    async fn run<T, F, Fut>(&self, attempt: F) -> Result<T, RedisError>
+    where
+        F: Fn(redis::aio::MultiplexedConnection) -> Fut,
+        Fut: Future<Output = Result<T, RedisError>>,
+    {
+        let deadline = Deadline::nearest(self.inner.timeout);
+        let begun = Instant::now();
+        let mut confirmed = 0;
+        loop {
+            let (seen, node) = self.primary_after(confirmed, deadline).await?;
+            let store = || self.inner.name.clone();
+            let result = tokio::select! {
+                biased;
+                result = deadline.bound("a redis reply", attempt(node.connection.clone())) => match result {
+                    Ok(result) => result,
+                    Err(_) => {
+                        Err(Detail::NoReply { store: store(), node: node.address.clone(), waited: begun.elapsed() }.into())
+                    }
+                },
+                () = node.cut.cancelled() => {
+                    Err(Detail::Cut { store: store(), node: node.address.clone() }.into())
+                }
+            };
+            let Err(error) = result else { return result };
+            if casts_doubt(&error) {
+                self.inner.doubt.notify_one();
+            }
+            if !classify(&error).retryable() || deadline.is_past() {
+                return Err(error);
+            }
+            confirmed = seen;
+        }
+    }
+}
+
+impl ConnectionLike for Redis {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.run(move |mut connection| async move {
+            match connection.req_packed_command(cmd).await? {
+                Value::ServerError(error) => Err(error.into()),
+                value => Ok(value),
+            }
+        }))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        // Commands of a pipeline may have run before the one that failed, so only the whole pipeline's own failure
+        // (nothing sent) is repeated; replies pass through as they are.
+        Box::pin(self.run(move |mut connection| async move {
+            connection.req_packed_commands(pipeline, offset, count).await
+        }))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.inner.database
+    }
+}
+
+impl Component for Redis {
+    fn name(&self) -> &str {
+        &self.inner.component
+    }
+
+    fn start<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
+        Box::pin(async move {
+            let monitor = self
+                .inner
+                .monitor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(monitor) = monitor {
+                self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
+            }
+            let deadline = Deadline::after(Duration::from_secs(5));
+            match self.primary_after(0, deadline).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(StartError::unavailable(&self.inner.component, error)),
+            }
+        })
+    }
+
+    fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped> {
+        Box::pin(async move {
+            self.inner.stop.cancel();
+            self.inner.monitoring.close();
+            match deadline
+                .bound("the redis monitor", self.inner.monitoring.wait())
+                .await
+            {
+                Ok(()) => Stopped::Clean,
+                Err(_) => Stopped::Incomplete(vec![format!("{}: monitor", self.inner.component)]),
+            }
+        })
+    }
+}
