@@ -9,6 +9,14 @@
 #[cfg(feature = "dev-services")]
 pub mod dev;
 mod error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod process;
+pub mod proxy;
+pub mod referee;
 
 pub use error::Error;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresCluster;
+pub use proxy::Proxy;
+pub use referee::{Figures, Referee};
