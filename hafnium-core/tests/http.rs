@@ -130,6 +130,22 @@ async fn an_oversized_body_is_413_announced_or_not_and_harms_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_client_that_writes_all_before_it_reads_gets_the_413_and_no_reset() {
+    let (_server, address) = serve(&settings());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = 12 << 20;
+    let head = format!("POST /raw HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..12 {
+        stream.write_all(&vec![b'y'; 1 << 20]).await.unwrap();
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut buffer = [0; 1024];
+    let read = stream.read(&mut buffer).await.unwrap();
+    assert!(buffer[..read].starts_with(b"HTTP/1.1 413"));
+}
+
+#[tokio::test]
 async fn a_limit_above_axums_own_default_holds() {
     let mut settings = settings();
     settings.body_limit = ByteSize::from_mebibytes(4);

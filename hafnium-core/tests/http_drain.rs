@@ -4,8 +4,8 @@
 mod http_client;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -73,7 +73,7 @@ fn slow(millis: u64) -> Router {
 #[derive(Default)]
 struct Counts {
     sent: AtomicU64,
-    failed: AtomicU64,
+    failed: Mutex<Vec<String>>,
     told_to_close: AtomicU64,
 }
 
@@ -93,8 +93,7 @@ async fn load(
                 }
             }
             other => {
-                eprintln!("failed: {other:?}");
-                counts.failed.fetch_add(1, Ordering::Relaxed);
+                counts.failed.lock().unwrap().push(format!("{other:?}"));
             }
         }
     }
@@ -115,12 +114,15 @@ async fn a_drain_under_load_fails_no_request_while_ready_already_says_503() {
         let mut asked = 0;
         loop {
             let client = http1();
-            let (ready, health) = tokio::join!(
-                http_client::get(&client, address, "/ready"),
-                http_client::get(&client, address, "/health"),
-            );
-            let (ready, health) = (ready.unwrap().status, health.unwrap().status);
-            assert_eq!(ready, health);
+            let ready = http_client::get(&client, address, "/ready").await.unwrap().status;
+            let health = http_client::get(&client, address, "/health")
+                .await
+                .unwrap()
+                .status;
+            if ready != health {
+                // The drain began between the two questions.
+                assert_eq!((ready, health), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+            }
             if ready == StatusCode::SERVICE_UNAVAILABLE {
                 break;
             }
@@ -147,8 +149,12 @@ async fn a_drain_under_load_fails_no_request_while_ready_already_says_503() {
         client.await.unwrap();
     }
     let sent = counts.sent.load(Ordering::Relaxed);
-    assert!(sent > 500, "{sent}");
-    assert_eq!(counts.failed.load(Ordering::Relaxed), 0, "of {sent}");
+    assert!(sent > 100, "{sent}");
+    assert!(
+        counts.failed.lock().unwrap().is_empty(),
+        "of {sent}: {:?}",
+        counts.failed
+    );
     assert!(counts.told_to_close.load(Ordering::Relaxed) > 50);
     let refused = TcpStream::connect(address).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);

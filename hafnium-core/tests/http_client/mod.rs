@@ -70,7 +70,12 @@ pub(crate) async fn get(client: &Http, address: SocketAddr, path: &str) -> Resul
     get_as(client, address, path, "*/*").await
 }
 
-pub(crate) async fn get_as(client: &Http, address: SocketAddr, path: &str, accept: &str) -> Result<Answer, String> {
+pub(crate) async fn get_as(
+    client: &Http,
+    address: SocketAddr,
+    path: &str,
+    accept: &str,
+) -> Result<Answer, String> {
     let request = Request::builder()
         .uri(format!("http://{address}{path}"))
         .header("accept", accept)
