@@ -1,1 +1,12 @@
-//! Hafnium.
+//! Real servers on loopback, faults with proof, and a referee that accounts for every write.
+//!
+//! What a test gets from here is never a mock: servers run as child processes in private directories on free ports
+//! ([`process`]), and every fault returns what shows that it happened. A fault whose proof does not hold is an
+//! [`Error::Unproven`], because a test of a fault that did not happen proves nothing.
+//!
+//! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
+
+mod error;
+pub mod process;
+
+pub use error::Error;
