@@ -23,6 +23,12 @@ pub trait Component: Send + Sync + 'static {
 
     /// Stops by `deadline` and says whether everything ended.
     fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped>;
+
+    /// What is still under way, one thing per entry, such as `POST /payments for 3.2s`. Asked every 5 s while a stop
+    /// waits, and when its deadline came; must not block. Default: nothing in particular.
+    fn under_way(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Why a component did not start.

@@ -4,14 +4,17 @@
 //! ([`Deadline`]), what a part of a service is ([`Component`]) and what it is given ([`Context`]), configuration,
 //! health, lifecycle and the two HTTP listeners. Nothing here knows Postgres, Redis, Kafka or the OpenTelemetry SDK.
 
+pub mod admin;
 pub mod classify;
 pub mod component;
 pub mod config;
 pub mod context;
 pub mod deadline;
 pub mod health;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
+pub mod problem;
 pub mod propagation;
 pub mod secret;
 pub mod tasks;

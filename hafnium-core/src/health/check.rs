@@ -39,6 +39,11 @@ pub struct Check {
 }
 
 impl Check {
+    /// The name in probes, reports and metrics.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A critical check of this process itself: while it is down the process is not ready.
     pub fn own(name: impl Into<String>) -> Self {
         Self {
@@ -84,5 +89,13 @@ impl Check {
         self.fall = fall.max(1);
         self.rise = rise.max(1);
         self
+    }
+
+    /// Whether a failure makes the process not ready, given the shared checks that configuration lists.
+    pub(crate) fn counts(&self, required: &[String]) -> bool {
+        match self.scope {
+            Scope::Own => self.critical,
+            Scope::Shared => required.contains(&self.name),
+        }
     }
 }

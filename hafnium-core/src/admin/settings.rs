@@ -1,0 +1,47 @@
+//! The configuration of the operator listener.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::component::StartError;
+use crate::config::Section;
+use crate::http::Bound;
+
+/// The section `admin`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AdminSettings {
+    /// The address to listen on. Default `0.0.0.0`, so that a kubelet and a metrics scraper reach it.
+    pub address: IpAddr,
+    /// The port. Default `8080`; `0` takes a free one.
+    pub port: u16,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 8080,
+        }
+    }
+}
+
+impl Section for AdminSettings {
+    const KEY: &'static str = "admin";
+    type Settings = Self;
+}
+
+impl AdminSettings {
+    /// Claims the address of the operator listener.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError::Configuration`] that names `admin.port` and the address when it is in use or not ours.
+    pub fn bind(&self) -> Result<Bound, StartError> {
+        Bound::claim("admin", self.address, self.port)
+    }
+}

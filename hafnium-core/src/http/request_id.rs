@@ -1,0 +1,56 @@
+//! The name of one request in logs of all services it passes.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header that carries it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const MAX_LEN: usize = 128;
+
+/// The id of a request: its caller's, or a new one. In the request's extensions, and in the answer's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The caller's id where it is fit to be logged (up to 128 visible ASCII characters), else a new one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let fit = |value: &&HeaderValue| {
+            (1..=MAX_LEN).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        match headers.get(REQUEST_ID).filter(fit) {
+            Some(value) => Self(value.clone()),
+            None => Self::random(),
+        }
+    }
+
+    fn random() -> Self {
+        let text = format!("{:032x}", fastrand::u128(..));
+        Self(HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0")))
+    }
+
+    pub(super) fn value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callers_id_is_kept_only_if_it_is_fit_to_be_logged() {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_static("order-17"));
+        assert_eq!(RequestId::of(&headers).as_str(), "order-17");
+        for unfit in ["", "a b", &"x".repeat(129)] {
+            headers.insert(REQUEST_ID, HeaderValue::from_str(unfit).unwrap());
+            assert_eq!(RequestId::of(&headers).as_str().len(), 32, "{unfit:?}");
+        }
+        assert_ne!(RequestId::random(), RequestId::random());
+    }
+}

@@ -1,0 +1,119 @@
+//! The signals that stop a process.
+
+use std::io;
+use std::thread;
+
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::watch;
+
+/// A signal that starts the drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Signal {
+    /// What a platform sends to stop a process.
+    Terminate,
+    /// Ctrl-C.
+    Interrupt,
+    /// Ctrl-\.
+    Quit,
+}
+
+impl Signal {
+    /// The name: `SIGTERM`, `SIGINT`, `SIGQUIT`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM",
+            Self::Interrupt => "SIGINT",
+            Self::Quit => "SIGQUIT",
+        }
+    }
+
+    /// What a process that this signal ended at once exits with: 128 and its number.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Quit => 131,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// The stop signals of this process. Cheap to clone.
+///
+/// The first one is given to whoever waits in [`Signals::received`]; a second one ends the process at once. They are
+/// followed on a thread of their own, because the second one is sent just when the service's runtime is stuck.
+#[derive(Debug, Clone)]
+pub struct Signals {
+    first: watch::Receiver<Option<Signal>>,
+}
+
+impl Signals {
+    /// Follows SIGTERM, SIGINT and SIGQUIT from now on; call it once per process.
+    ///
+    /// # Errors
+    /// When the handlers can't be installed or the thread can't be started.
+    pub fn listen() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let mut streams = {
+            let _entered = runtime.enter();
+            Streams::install()?
+        };
+        let (sender, first) = watch::channel(None);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                let signal = streams.next().await;
+                tracing::info!(
+                    signal = signal.as_str(),
+                    "stop asked for; a second signal ends the process at once"
+                );
+                sender.send_replace(Some(signal));
+                let signal = streams.next().await;
+                tracing::warn!(signal = signal.as_str(), "second signal, ending at once");
+                std::process::exit(i32::from(signal.exit_code()));
+            });
+        })?;
+        Ok(Self { first })
+    }
+
+    /// Waits for the first signal; returns at once when it already came.
+    ///
+    /// Cancel-safe.
+    pub async fn received(&self) -> Signal {
+        let mut first = self.first.clone();
+        loop {
+            if let Some(signal) = *first.borrow_and_update() {
+                return signal;
+            }
+            if first.changed().await.is_err() {
+                // The thread is gone, which only the end of the process does.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+struct Streams {
+    terminate: Stream,
+    interrupt: Stream,
+    quit: Stream,
+}
+
+impl Streams {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.quit.recv() => Signal::Quit,
+        }
+    }
+}
