@@ -7,6 +7,8 @@
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
 mod error;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod process;
 #[cfg(feature = "redis")]
 pub mod redis;
