@@ -9,6 +9,8 @@
 #[cfg(feature = "dev-services")]
 pub mod dev;
 mod error;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod process;
