@@ -1,9 +1,12 @@
 //! The referee catches what it is there for: three saboteurs against a real Postgres, and an honest client.
 
+#![cfg(feature = "postgres")]
+
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use hafnium_testkit::postgres::PostgresCluster;
-use hafnium_testkit::postgres::Session;
+use hafnium_testkit::Proxy;
+use hafnium_testkit::postgres::{PostgresCluster, Session, tokio_postgres};
 use hafnium_testkit::referee::{Referee, Ticket, Verdict, Witness};
 use tokio::sync::OnceCell;
 
@@ -184,6 +187,49 @@ async fn a_client_that_denies_what_it_did_turns_it_red() {
     let verdict = verdict(cluster, "denied", &referee).await;
     assert_eq!(verdict.denied, [5]);
     assert!(verdict.is_red());
+}
+
+#[tokio::test]
+async fn a_commit_whose_reply_was_swallowed_is_unknown_and_applied() {
+    let cluster = database("cut").await;
+    let proxy = Proxy::start((Ipv4Addr::LOCALHOST, cluster.port(0)).into()).unwrap();
+    let (user, password) = cluster.superuser();
+    let url = format!("postgres://{user}:{password}@127.0.0.1:{}/cut", proxy.port());
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let referee = Referee::new();
+    let ticket = referee.witness().attempt(1);
+    client
+        .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    proxy.swallow_reply_to("COMMIT");
+    let error = client.batch_execute("COMMIT").await.unwrap_err();
+    println!("{error}; {}", proxy.counters());
+    assert!(error.as_db_error().is_none(), "no word from the server");
+    assert!(proxy.counters().swallowed_replies > 0);
+    ticket.unknown();
+    let verdict = verdict(cluster, "cut", &referee).await;
+    assert_eq!((verdict.unknown, verdict.applied, verdict.lost.len()), (1, 1, 0));
+}
+
+#[test]
+fn a_verdict_gives_rows_for_the_figures() {
+    let referee = Referee::new();
+    referee.witness().attempt(1).acknowledged();
+    let rows = referee.verdict([]).rows("F1 async");
+    let missed: Vec<_> = rows
+        .iter()
+        .filter(|row| !row.pass)
+        .map(|row| row.name.as_str())
+        .collect();
+    assert_eq!(missed, ["lost"]);
+    assert!(
+        rows.iter()
+            .all(|row| row.case == "F1 async" && row.value.is_some())
+    );
 }
 
 #[test]

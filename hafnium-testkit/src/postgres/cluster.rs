@@ -15,6 +15,18 @@ use crate::process::{Keeper, ProcessId, ProcessState};
 
 /// A primary and its streaming standbys. Dropping it kills them all and removes their data.
 ///
+/// ```no_run
+/// # async fn test() -> Result<(), hafnium_testkit::Error> {
+/// use hafnium_testkit::postgres::{PostgresCluster, Synchronous};
+///
+/// let cluster = PostgresCluster::builder().standbys(2).synchronous(Synchronous::AnyOne).start().await?;
+/// let url = cluster.create_database("ledger").await?;
+/// // .. a client under test writes through `url` ..
+/// println!("{}", cluster.kill9(cluster.primary()).await?);
+/// println!("{}", cluster.promote_best().await?);
+/// # Ok(()) }
+/// ```
+///
 /// Methods take `&self`, so one cluster can be shared by the tests of a binary, each with a database of its own
 /// ([`create_database`](Self::create_database)). A static is never dropped; the end of the process ends its servers.
 pub struct PostgresCluster {

@@ -16,7 +16,7 @@ const WRITTEN_TIMELINE: &str =
 
 /// The timeline a standby follows. With its primary gone there is no receiver to ask; then the control file has it as
 /// of the last restart point or the last recovered minimum, whichever is later.
-const FOLLOWED_TIMELINE: &str = "SELECT greatest((SELECT received_tli FROM pg_stat_wal_receiver), \
+pub(super) const FOLLOWED_TIMELINE: &str = "SELECT greatest((SELECT received_tli FROM pg_stat_wal_receiver), \
      (SELECT timeline_id FROM pg_control_checkpoint()), (SELECT min_recovery_end_timeline FROM pg_control_recovery()))";
 
 /// What a standby has, received or replayed, whichever is further.
@@ -59,7 +59,7 @@ impl PostgresCluster {
                 .map_err(|error| error.to_string())
         })
         .await?;
-        let timeline_after = timeline(&session, WRITTEN_TIMELINE).await?;
+        let timeline_after = timeline_written(&session).await?;
         self.primary.store(node, Ordering::SeqCst);
         let first_write = first_write_at.duration_since(start);
         let node = self.name(node).to_owned();
@@ -147,7 +147,11 @@ impl PostgresCluster {
     }
 }
 
-async fn timeline(session: &Session, sql: &str) -> Result<u32, Error> {
+pub(super) async fn timeline_written(primary: &Session) -> Result<u32, Error> {
+    timeline(primary, WRITTEN_TIMELINE).await
+}
+
+pub(super) async fn timeline(session: &Session, sql: &str) -> Result<u32, Error> {
     let timeline: i32 = session.value(sql).await?;
     u32::try_from(timeline).map_err(|error| Error::refused("read a timeline", error))
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::bringup::STEP;
 use super::cluster::PostgresCluster;
 use super::fault::StopMode;
+use super::promotion::{FOLLOWED_TIMELINE, timeline, timeline_written};
 use super::proof::{Rejoin, RejoinBy};
 use crate::Error;
 
@@ -63,6 +64,12 @@ impl PostgresCluster {
         };
         self.make_standby(node, primary)?;
         self.start(node).await?;
+        if self.forked(node, primary).await? {
+            return Err(Error::refused(
+                format!("follow with {}", self.name(node)),
+                "its history forked off",
+            ));
+        }
         self.await_streaming_within(&[node], FOLLOWS).await?;
         Ok(by)
     }
@@ -82,6 +89,28 @@ impl PostgresCluster {
         )
         .await?;
         Ok(())
+    }
+
+    /// Whether a standby has more of an older timeline than the primary took over, as one that went on following a
+    /// deposed primary may. It would ask for the primary's timeline for ever.
+    async fn forked(&self, node: usize, primary: usize) -> Result<bool, Error> {
+        let (standby, primary) = (
+            self.connect(node, "postgres").await?,
+            self.connect(primary, "postgres").await?,
+        );
+        let replayed: Option<String> = standby.value("SELECT pg_last_wal_replay_lsn()::text").await?;
+        let timeline = timeline(&standby, FOLLOWED_TIMELINE).await?;
+        let written = timeline_written(&primary).await?;
+        let (Some(replayed), true) = (replayed, timeline < written) else {
+            return Ok(false);
+        };
+        // A line per older timeline: its number, where it ended, why.
+        let ended = format!(
+            "SELECT coalesce(bool_or('{replayed}'::pg_lsn > split_part(line, E'\\t', 2)::pg_lsn), false) \
+             FROM regexp_split_to_table(pg_read_file('pg_wal/{written:08X}.history'), E'\\n') AS line \
+             WHERE split_part(line, E'\\t', 1) = '{timeline}'"
+        );
+        primary.value(&ended).await
     }
 
     async fn streaming(&self) -> Result<Vec<usize>, Error> {

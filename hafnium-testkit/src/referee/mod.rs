@@ -25,6 +25,22 @@ use std::time::{Duration, Instant};
 use ledger::Ledger;
 
 /// The referee of one run.
+///
+/// ```
+/// use hafnium_testkit::Referee;
+///
+/// let referee = Referee::new();
+/// let witness = referee.witness();
+/// for id in 1..=3 {
+///     let ticket = witness.attempt(id);
+///     // .. the client under test writes `id` and says that it is done ..
+///     ticket.acknowledged();
+/// }
+/// // What a raw driver found in the table afterwards: 2 is missing, 3 is there twice.
+/// let verdict = referee.verdict([(1, 1), (3, 2)]);
+/// assert!(verdict.is_red());
+/// assert_eq!((verdict.lost, verdict.doubled), (vec![2], vec![3]));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Referee {
     ledger: Arc<Ledger>,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::attempt::{Attempt, Ending};
+use super::figures::Row;
 
 /// The account of a run: what clients were told against what the servers hold.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -120,6 +121,25 @@ impl Verdict {
             complaints.push(format!("{} stale reads", self.stale));
         }
         complaints
+    }
+
+    /// The same as rows of a suite's figures: what must not happen has a target of none, the rest is for information.
+    pub fn rows(&self, case: &str) -> Vec<Row> {
+        let row = |name: &str, value: f64, unit: &str| Row::new(name, case, Some(value), unit);
+        let none = |name: &str, count: usize| row(name, count as f64, "ids").exactly(0.0);
+        vec![
+            row("attempted", self.attempted as f64, "ids"),
+            row("acknowledged", self.acknowledged as f64, "ids").at_least(1.0),
+            row("applied", self.applied as f64, "ids"),
+            row("not_run", self.not_run as f64, "ids"),
+            row("unknown", self.unknown as f64, "ids"),
+            none("lost", self.lost.len()),
+            none("doubled", self.doubled.len()),
+            none("denied", self.denied.len()),
+            none("strange", self.strange.len()),
+            row("stale", self.stale as f64, "reads").exactly(0.0),
+            row("longest_wait", self.longest_wait.as_secs_f64() * 1000.0, "ms"),
+        ]
     }
 
     /// Whether any guarantee was broken, or nothing was shown.
