@@ -9,6 +9,7 @@ use rdkafka::mocking::MockCluster;
 use super::ladder::Rung;
 use super::server::{Access, Guard, Recipe, Server};
 use crate::Error;
+use crate::kafka::KafkaCluster;
 
 pub(crate) struct Kafka;
 
@@ -78,10 +79,9 @@ impl Server for Kafka {
     }
 
     async fn local(_access: &Access) -> Result<(Guard, String), Error> {
-        Err(Error::Missing {
-            what: "Kafka".into(),
-            hint: Self::INSTALL.into(),
-        })
+        let broker = KafkaCluster::single().await?;
+        let servers = broker.bootstrap();
+        Ok((Box::new(broker), servers))
     }
 
     fn mock() -> Result<(Guard, String), String> {
