@@ -43,18 +43,17 @@ step() {
     started=$SECONDS
     note "$what …"
     (
-        trap 'kill "$nap" 2>/dev/null; exit 0' TERM
-        while :; do
-            sleep 15 &
-            nap=$!
-            wait "$nap"
-            note "  still waiting: $what ($((SECONDS - started)) s)"
+        # Bash starts it with Ctrl-C ignored: it ends with us by looking whether we are there.
+        seconds=0
+        while sleep 1 && kill -0 $$ 2>/dev/null; do
+            seconds=$((seconds + 1))
+            [ $((seconds % 15)) != 0 ] || note "  still waiting: $what ($seconds s)"
         done
     ) &
     beat=$!
     "$@" >"$log" 2>&1 </dev/null || status=$?
-    kill "$beat" 2>/dev/null
-    wait "$beat" 2>/dev/null
+    kill "$beat" 2>/dev/null || true
+    wait "$beat" 2>/dev/null || true
     if [ "$status" = 0 ]; then
         note "$what: done in $((SECONDS - started)) s"
         rm -f "$log"

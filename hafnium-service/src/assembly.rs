@@ -37,11 +37,10 @@ pub(crate) fn assemble(declarations: &Declarations, config: &Config, cx: &Contex
         match dependency {
             #[cfg(feature = "postgres")]
             Dependency::Postgres(declaration) => {
-                use hafnium_data::postgres::{Postgres, PostgresSettings};
+                use hafnium_data::postgres::{Postgres, PostgresSection};
                 let name = declaration.name.as_str();
-                let settings = config.named::<PostgresSettings>(name)?;
-                let client = Postgres::new(name, settings, cx)
-                    .map_err(|error| impossible("postgres", name, "url", error))?;
+                let settings = config.named::<PostgresSection>(name)?;
+                let client = Postgres::new(name, settings, cx)?;
                 assembly.components.push(Arc::new(client.clone()));
                 assembly.clients.postgres.push((name.to_owned(), client));
             }

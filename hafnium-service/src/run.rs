@@ -41,8 +41,8 @@ where
     let mut stage = Stage::open(&service.loader, &service.declarations, &info)?;
     let settings = (service.settings)(&stage.config)?;
     let result = stage.runtime.block_on(async {
-        let mut run = Run::begin(&stage.config, &stage.telemetry, info, service.declarations)?;
-        let outcome = run.serve(settings, setup, begun).await;
+        let mut run = Run::begin(&stage.config, &stage.telemetry, info, service.declarations, begun)?;
+        let outcome = run.serve(settings, setup).await;
         run.end(outcome).await
     });
     stage.close();
@@ -123,6 +123,7 @@ impl<'a> Run<'a> {
         telemetry: &'a Arc<Telemetry>,
         info: ServiceInfo,
         declarations: Declarations,
+        begun: Instant,
     ) -> Result<Self, Ending> {
         let signals =
             Signals::listen().map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
@@ -135,6 +136,7 @@ impl<'a> Run<'a> {
         health.run(&tasks, &telemetry.metrics());
         let context =
             Context::new(info, health, telemetry.metrics(), telemetry.propagation(), tasks, lifecycle.watch());
+        lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
         let progress = Progress::new();
         let probes = Probes::new(&context, &progress);
         let scraped = telemetry.clone();
@@ -167,7 +169,7 @@ impl<'a> Run<'a> {
     }
 
     /// Starts everything and serves until there is a reason to stop.
-    async fn serve<S, F>(&mut self, settings: S, setup: F, begun: Instant) -> Result<(), Ending>
+    async fn serve<S, F>(&mut self, settings: S, setup: F) -> Result<(), Ending>
     where
         S: Send + Sync + 'static,
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
@@ -182,12 +184,6 @@ impl<'a> Run<'a> {
             started = self.start(settings, setup) => started?,
         }
         self.lifecycle.advance(State::Ready);
-        let took = begun.elapsed();
-        self.context
-            .metrics()
-            .gauge("hafnium.start.duration", "s", "Time from the start of the process to ready")
-            .set(took.as_secs_f64());
-        tracing::info!(?took, "ready");
         tokio::select! {
             signal = self.signals.received() => {
                 tracing::info!(signal = signal.as_str(), "draining");
@@ -209,6 +205,7 @@ impl<'a> Run<'a> {
         let http = self.config.get::<HttpSettings>()?;
         let bound = http.bind()?;
         let Assembly { clients, components } = assemble(&self.declarations, self.config, &self.context)?;
+        // Also what is started only in part is stopped; a component that never began has nothing to end.
         self.components.clone_from(&components);
         lifecycle::start(&components, &self.context, deadline, &self.progress).await?;
         #[cfg(feature = "postgres")]

@@ -85,7 +85,7 @@ impl<S: Send + Sync + 'static> Service<S> {
         name: &str,
         declare: impl FnOnce(PostgresDeclaration) -> PostgresDeclaration,
     ) -> Self {
-        self.loader = self.loader.named::<hafnium_data::postgres::PostgresSettings>(name);
+        self.loader = self.loader.named::<hafnium_data::postgres::PostgresSection>(name);
         let declaration = declare(PostgresDeclaration::new(name));
         self.declarations.dependencies.push(Dependency::Postgres(declaration));
         self

@@ -15,9 +15,9 @@ pub mod kafka;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
-pub mod referee;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod referee;
 
 pub use error::Error;
 #[cfg(feature = "postgres")]

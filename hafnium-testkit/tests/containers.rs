@@ -1,7 +1,12 @@
 //! One container per server through testcontainers: the images of the tests start and do their work.
 //!
 //! Needs a Docker daemon and the images: `scripts/with-docker cargo test …` sees to both. Without them these tests fail.
-#![cfg(all(feature = "dev-services", feature = "postgres", feature = "redis", feature = "kafka"))]
+#![cfg(all(
+    feature = "dev-services",
+    feature = "postgres",
+    feature = "redis",
+    feature = "kafka"
+))]
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -43,17 +48,26 @@ where
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_in_a_container_takes_a_write() {
-    let request = image("postgres").with_exposed_port(5432.tcp()).with_env_var("POSTGRES_PASSWORD", "secret");
+    let request = image("postgres")
+        .with_exposed_port(5432.tcp())
+        .with_env_var("POSTGRES_PASSWORD", "secret");
     let container = start(request).await;
     let port = container.get_host_port_ipv4(5432).await.unwrap();
     let url = format!("postgres://postgres:secret@127.0.0.1:{port}/postgres");
     ready(&container, "postgres to take a write", || async {
-        let (client, connection) =
-            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.map_err(|error| error.to_string())?;
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+            .await
+            .map_err(|error| error.to_string())?;
         let connection = tokio::spawn(connection);
         let write = "create table effects (id int primary key); insert into effects values (7)";
-        client.batch_execute(write).await.map_err(|error| error.to_string())?;
-        let rows = client.query("select id from effects", &[]).await.map_err(|error| error.to_string())?;
+        client
+            .batch_execute(write)
+            .await
+            .map_err(|error| error.to_string())?;
+        let rows = client
+            .query("select id from effects", &[])
+            .await
+            .map_err(|error| error.to_string())?;
         assert_eq!(rows[0].get::<_, i32>(0), 7);
         connection.abort();
         Ok(())
@@ -68,8 +82,15 @@ async fn redis_in_a_container_is_silent_while_paused() {
     let port = container.get_host_port_ipv4(6379).await.unwrap();
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
     ready(&container, "redis to take a write", || async {
-        let mut connection = client.get_multiplexed_async_connection().await.map_err(|error| error.to_string())?;
-        let write = redis::cmd("SET").arg("id").arg(7).exec_async(&mut connection).await;
+        let mut connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .map_err(|error| error.to_string())?;
+        let write = redis::cmd("SET")
+            .arg("id")
+            .arg(7)
+            .exec_async(&mut connection)
+            .await;
         write.map_err(|error| error.to_string())
     })
     .await;
@@ -77,13 +98,26 @@ async fn redis_in_a_container_is_silent_while_paused() {
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     container.pause().await.unwrap();
     let paused = Instant::now();
-    let silent = redis::cmd("GET").arg("id").query_async::<i32>(&mut connection).await;
+    let silent = redis::cmd("GET")
+        .arg("id")
+        .query_async::<i32>(&mut connection)
+        .await;
     assert!(silent.is_err(), "a paused container answered");
-    assert!(paused.elapsed() >= Duration::from_millis(400), "the answer was an error at once, not silence");
+    assert!(
+        paused.elapsed() >= Duration::from_millis(400),
+        "the answer was an error at once, not silence"
+    );
     container.unpause().await.unwrap();
     ready(&container, "redis to answer again", || async {
-        let mut connection = client.get_multiplexed_async_connection().await.map_err(|error| error.to_string())?;
-        match redis::cmd("GET").arg("id").query_async::<i32>(&mut connection).await {
+        let mut connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .map_err(|error| error.to_string())?;
+        match redis::cmd("GET")
+            .arg("id")
+            .query_async::<i32>(&mut connection)
+            .await
+        {
             Ok(7) => Ok(()),
             other => Err(format!("{other:?}")),
         }
@@ -104,11 +138,17 @@ async fn kafka_in_a_container_delivers_what_it_acknowledged() {
         .with_env_var("KAFKA_LISTENERS", "PLAINTEXT://:9092,CONTROLLER://:9093")
         .with_env_var("KAFKA_ADVERTISED_LISTENERS", format!("PLAINTEXT://{servers}"))
         .with_env_var("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER")
-        .with_env_var("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT")
+        .with_env_var(
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        )
         .with_env_var("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1");
     let container = start(request).await;
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", &servers).set("log_level", "0").create().unwrap();
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &servers)
+        .set("log_level", "0")
+        .create()
+        .unwrap();
     ready(&container, "kafka to acknowledge a record", || async {
         let record = FutureRecord::<str, str>::to("effects").payload("7");
         let acknowledged = producer.send(record, Duration::from_secs(1)).await;

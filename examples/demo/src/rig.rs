@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use hafnium_testkit::kafka::KafkaCluster;
 use hafnium_testkit::postgres::{PostgresCluster, Synchronous};
+use hafnium_testkit::process::ProcessState;
 use hafnium_testkit::redis::RedisSentinel;
 
 use crate::results::{DEAD, SCORES};
 
-pub(crate) const PARTITIONS: i32 = 6;
+pub(crate) const PARTITIONS: u32 = 6;
 
 /// What the demo runs against.
 pub(crate) struct Rig {
@@ -50,14 +51,14 @@ impl Rig {
     pub(crate) async fn roles(&self) -> String {
         let postgres = futures_roles((0..self.postgres.len()).map(|node| self.postgres_role(node))).await;
         let redis = futures_roles((0..self.redis.nodes().len()).map(|node| self.redis_role(node))).await;
-        let kafka: String = (0..self.kafka.len()).map(|broker| self.broker(broker)).collect();
+        let kafka: String = self.kafka.brokers().into_iter().map(|broker| self.broker(broker)).collect();
         format!("pg {postgres}  redis {redis}  kafka {kafka}")
     }
 
     async fn postgres_role(&self, node: usize) -> char {
         let ask = async {
             let session = self.postgres.connect(node, "postgres").await.ok()?;
-            session.value::<bool>("SELECT pg_is_in_recovery()").await.ok()
+            session.query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?.try_get(0).ok()
         };
         match brief(ask).await {
             Some(true) => 'S',
@@ -74,10 +75,10 @@ impl Rig {
         }
     }
 
-    fn broker(&self, broker: usize) -> char {
-        match self.kafka.is_running(broker) {
-            true => char::from_digit(broker as u32 + 1, 10).unwrap_or('?'),
-            false => '-',
+    fn broker(&self, broker: i32) -> char {
+        match self.kafka.state(broker) {
+            Ok(ProcessState::Alive) => u32::try_from(broker).ok().and_then(|id| char::from_digit(id, 10)).unwrap_or('?'),
+            _ => '-',
         }
     }
 }

@@ -150,8 +150,10 @@ fn kill_kafka<'a>(rig: &'a Rig, live: &'a mut Live) -> std::pin::Pin<Box<dyn Fut
         live.say("kill -9 of the broker that leads payments/0".to_owned());
         let at = Instant::now();
         let proof = async {
-            let failover = rig.kafka.kill9_leader("payments", 0).await?;
-            Ok::<_, hafnium_testkit::Error>(format!("{failover}"))
+            let before = rig.kafka.partition("payments", 0).await?;
+            let killed = rig.kafka.kill9(before.leader()?).await?;
+            let election = rig.kafka.wait_for_new_leader("payments", 0, &before).await?;
+            Ok::<_, hafnium_testkit::Error>(format!("{killed}; {election}"))
         };
         Seen::now("Kafka broker killed", at, proof.await, false)
     })
@@ -186,10 +188,11 @@ impl Seen {
 /// What lies in Postgres, asked of the primary of now.
 async fn effects(rig: &Rig) -> Result<(BTreeSet<String>, BTreeMap<String, u64>), Failed> {
     let session = rig.postgres.connect(rig.postgres.primary(), "risk").await?;
-    let scores = session.rows("SELECT payment_id, 1::bigint FROM scores").await?;
-    let effects = session.rows("SELECT payment_id, count(*) FROM exposure GROUP BY payment_id").await?;
-    let effects = effects.into_iter().map(|(id, count)| (id, count as u64));
-    Ok((scores.into_iter().map(|(id, _)| id).collect(), effects.collect()))
+    let scores = session.query("SELECT payment_id FROM scores", &[]).await?;
+    let scores = scores.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let effects = session.query("SELECT payment_id, count(*) FROM exposure GROUP BY payment_id", &[]).await?;
+    let effects = effects.iter().map(|row| Ok((row.try_get(0)?, row.try_get::<_, i64>(1)? as u64)));
+    Ok((scores, effects.collect::<Result<_, tokio_postgres::Error>>()?))
 }
 
 fn fleet(rig: &Rig, logs: std::path::PathBuf) -> Result<Fleet, Failed> {

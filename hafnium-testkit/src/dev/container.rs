@@ -41,7 +41,13 @@ impl Wanted {
 pub(crate) fn container_name(service: &str, dependency: &str, suffix: Option<u32>) -> String {
     let mut name: String = format!("hafnium-dev-{service}-{dependency}")
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     if let Some(suffix) = suffix {
         name.push_str(&format!("-{suffix:08x}"));
@@ -55,7 +61,13 @@ mod tests {
 
     #[test]
     fn a_kept_container_has_a_stable_name_and_any_other_one_of_its_own() {
-        assert_eq!(container_name("risk engine", "ledger", None), "hafnium-dev-risk-engine-ledger");
-        assert_eq!(container_name("risk", "ledger", Some(255)), "hafnium-dev-risk-ledger-000000ff");
+        assert_eq!(
+            container_name("risk engine", "ledger", None),
+            "hafnium-dev-risk-engine-ledger"
+        );
+        assert_eq!(
+            container_name("risk", "ledger", Some(255)),
+            "hafnium-dev-risk-ledger-000000ff"
+        );
     }
 }

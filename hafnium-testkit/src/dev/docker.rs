@@ -63,11 +63,16 @@ impl Docker {
             lock: Mutex::default(),
             containers: Mutex::default(),
         });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let thread = std::thread::Builder::new()
             .name("hafnium-dev-docker".into())
             .spawn(move || runtime.block_on(serve(hold, incoming)))?;
-        Ok(Docker { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Docker {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
     }
 
     /// The daemon's version and address; takes at most 2 s.
@@ -82,7 +87,9 @@ impl Docker {
 
     /// Removes one that did not become ready; what it printed last, if that can be had.
     pub(crate) async fn discard(&self, name: &str) -> String {
-        self.ask(|answer| Job::Discard(name.to_owned(), answer)).await.unwrap_or_default()
+        self.ask(|answer| Job::Discard(name.to_owned(), answer))
+            .await
+            .unwrap_or_default()
     }
 
     async fn ask(&self, job: impl FnOnce(Answer) -> Job) -> Result<String, String> {
@@ -133,7 +140,11 @@ async fn serve(hold: Arc<Hold>, mut jobs: mpsc::Receiver<Job>) {
 
 async fn probe() -> Result<String, String> {
     within(PROBE, "an answer of the daemon", async {
-        let version = client().await?.version().await.map_err(|error| error.to_string())?;
+        let version = client()
+            .await?
+            .version()
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(version.version.unwrap_or_else(|| "of unknown version".into()))
     })
     .await
@@ -148,23 +159,45 @@ async fn run(hold: &Hold, wanted: &Wanted) -> Result<String, String> {
     } else {
         reap(hold).await;
         let noted = hold.own().and_then(|lock| lock.add(&wanted.name));
-        noted.map_err(|error| format!("{error}: without a lock file a killed run would leave its containers"))?;
+        noted.map_err(|error| {
+            format!("{error}: without a lock file a killed run would leave its containers")
+        })?;
     }
     let image = wanted.image.to_string();
-    if within(PROBE, "the daemon", async { Ok(client.inspect_image(&image).await.is_err()) }).await? {
+    if within(PROBE, "the daemon", async {
+        Ok(client.inspect_image(&image).await.is_err())
+    })
+    .await?
+    {
         tracing::info!(%image, limit = ?PULL, "pulling an image");
-        let pulled = async { wanted.request().pull_image().await.map(drop).map_err(|error| error.to_string()) };
-        within(PULL, "the registry", pulled).await.map_err(|reason| format!("{image} cannot be had: {reason}"))?;
+        let pulled = async {
+            wanted
+                .request()
+                .pull_image()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        };
+        within(PULL, "the registry", pulled)
+            .await
+            .map_err(|reason| format!("{image} cannot be had: {reason}"))?;
     }
     let request = wanted.request().with_startup_timeout(START);
     let container = within(START, "the container", async {
-        request.start().await.map_err(|error| format!("{image} does not start: {error}"))
+        request
+            .start()
+            .await
+            .map_err(|error| format!("{image} does not start: {error}"))
     })
     .await?;
     match hold.keep {
         // Its guard would remove it.
         Keep::ForNextRun => std::mem::forget(container),
-        Keep::WhileRunning => hold.containers.lock().unwrap_or_else(PoisonError::into_inner).push(container),
+        Keep::WhileRunning => hold
+            .containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(container),
     }
     Ok(wanted.url.clone())
 }
@@ -187,14 +220,20 @@ async fn kept(client: &Client, name: &str) -> Result<Option<String>, String> {
 }
 
 async fn discard(hold: &Hold, name: &str) -> String {
-    let at = |containers: &[ContainerAsync<GenericImage>], id: &str| containers.iter().position(|c| c.id() == id);
+    let at =
+        |containers: &[ContainerAsync<GenericImage>], id: &str| containers.iter().position(|c| c.id() == id);
     let id = match client().await {
-        Ok(client) => client.inspect_container(name, None).await.ok().and_then(|found| found.id),
+        Ok(client) => client
+            .inspect_container(name, None)
+            .await
+            .ok()
+            .and_then(|found| found.id),
         Err(_) => None,
     };
     let container = {
         let mut containers = hold.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        id.and_then(|id| at(&containers, &id)).map(|at| containers.remove(at))
+        id.and_then(|id| at(&containers, &id))
+            .map(|at| containers.remove(at))
     };
     let Some(container) = container else {
         remove(name).await;
@@ -239,7 +278,9 @@ impl Hold {
         let mut own = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         match &*own {
             Some(lock) => Ok(lock.clone()),
-            None => Ok(own.insert(Arc::new(Lock::create(&self.locks, &self.service)?)).clone()),
+            None => Ok(own
+                .insert(Arc::new(Lock::create(&self.locks, &self.service)?))
+                .clone()),
         }
     }
 }
@@ -253,5 +294,7 @@ async fn within<T>(
     what: &str,
     future: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
-    tokio::time::timeout(limit, future).await.unwrap_or_else(|_| Err(format!("waited {limit:?} for {what}")))
+    tokio::time::timeout(limit, future)
+        .await
+        .unwrap_or_else(|_| Err(format!("waited {limit:?} for {what}")))
 }

@@ -9,7 +9,9 @@ use super::ladder::Rung;
 #[non_exhaustive]
 pub enum DevError {
     /// This is a release build.
-    #[error("a release build provides no dev services: configure the dependency, or set HAFNIUM_DEV_SERVICES=force")]
+    #[error(
+        "a release build provides no dev services: configure the dependency, or set HAFNIUM_DEV_SERVICES=force"
+    )]
     Release,
     /// A pin that is none.
     #[error("{variable}={value:?} is not one of {expected}, off, or an address")]
@@ -73,13 +75,28 @@ mod tests {
             kind: "PostgreSQL",
             name: "ledger".into(),
             tried: vec![
-                Tried { rung: Rung::Docker, reason: "no daemon".into() },
-                Tried { rung: Rung::Local, reason: "not installed".into() },
+                Tried {
+                    rung: Rung::Docker,
+                    reason: "no daemon".into(),
+                },
+                Tried {
+                    rung: Rung::Local,
+                    reason: "not installed".into(),
+                },
             ],
-            fixes: ["systemctl start docker".into(), "apt-get install postgresql".into()],
+            fixes: [
+                "systemctl start docker".into(),
+                "apt-get install postgresql".into(),
+            ],
         };
         let text = error.to_string();
-        for part in ["ledger", "docker: no daemon", "local: not installed", "systemctl start", "apt-get install"] {
+        for part in [
+            "ledger",
+            "docker: no daemon",
+            "local: not installed",
+            "systemctl start",
+            "apt-get install",
+        ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
     }

@@ -17,15 +17,24 @@ impl Image {
     /// official one, pinned with this crate's version. `None` for any other server.
     pub fn of(server: &str) -> Option<Image> {
         let named = std::env::var(format!("HAFNIUM_TEST_IMAGE_{}", server.to_uppercase())).ok();
-        named.filter(|named| !named.trim().is_empty()).or_else(|| pinned(server)).map(|image| Image::parse(&image))
+        named
+            .filter(|named| !named.trim().is_empty())
+            .or_else(|| pinned(server))
+            .map(|image| Image::parse(&image))
     }
 
     /// Splits `name[:tag]`; without a tag it is `latest`. A colon before the last slash is a registry's port.
     pub fn parse(image: &str) -> Image {
         let image = image.trim();
         match image.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => Image { name: name.into(), tag: tag.into() },
-            _ => Image { name: image.into(), tag: "latest".into() },
+            Some((name, tag)) if !tag.contains('/') => Image {
+                name: name.into(),
+                tag: tag.into(),
+            },
+            _ => Image {
+                name: image.into(),
+                tag: "latest".into(),
+            },
         }
     }
 }
@@ -57,7 +66,19 @@ mod tests {
 
     #[test]
     fn a_registrys_port_is_not_a_tag() {
-        assert_eq!(Image::parse("host:5000/kafka"), Image { name: "host:5000/kafka".into(), tag: "latest".into() });
-        assert_eq!(Image::parse("apache/kafka:3.9.1"), Image { name: "apache/kafka".into(), tag: "3.9.1".into() });
+        assert_eq!(
+            Image::parse("host:5000/kafka"),
+            Image {
+                name: "host:5000/kafka".into(),
+                tag: "latest".into()
+            }
+        );
+        assert_eq!(
+            Image::parse("apache/kafka:3.9.1"),
+            Image {
+                name: "apache/kafka".into(),
+                tag: "3.9.1".into()
+            }
+        );
     }
 }

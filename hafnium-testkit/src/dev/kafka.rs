@@ -9,6 +9,7 @@ use rdkafka::mocking::MockCluster;
 use super::ladder::Rung;
 use super::server::{Access, Guard, Recipe, Server};
 use crate::Error;
+use crate::kafka::KafkaCluster;
 
 pub(crate) struct Kafka;
 
@@ -32,7 +33,10 @@ impl Server for Kafka {
             ("KAFKA_ADVERTISED_LISTENERS", &advertised),
             ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
             ("KAFKA_INTER_BROKER_LISTENER_NAME", "PLAINTEXT"),
-            ("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+            (
+                "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            ),
             ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
             ("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "3"),
             ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
@@ -41,8 +45,13 @@ impl Server for Kafka {
             ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
             ("KAFKA_HEAP_OPTS", "-Xms192m -Xmx384m"),
         ];
-        let environment = environment.map(|(name, value)| (name.into(), value.into())).to_vec();
-        Recipe { environment, ..Recipe::default() }
+        let environment = environment
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec();
+        Recipe {
+            environment,
+            ..Recipe::default()
+        }
     }
 
     fn url(_access: &Access, host: &str, port: u16) -> String {
@@ -53,9 +62,13 @@ impl Server for Kafka {
         let servers = url.to_owned();
         // librdkafka blocks its caller.
         let asked = tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer =
-                ClientConfig::new().set("bootstrap.servers", &servers).set("log_level", "0").create()?;
-            consumer.fetch_metadata(None, METADATA).map(|metadata| metadata.brokers().len())
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &servers)
+                .set("log_level", "0")
+                .create()?;
+            consumer
+                .fetch_metadata(None, METADATA)
+                .map(|metadata| metadata.brokers().len())
         });
         match asked.await {
             Ok(Ok(0)) => Err("the metadata names no broker".into()),
@@ -66,26 +79,38 @@ impl Server for Kafka {
     }
 
     async fn local(_access: &Access) -> Result<(Guard, String), Error> {
-        Err(Error::Missing { what: "Kafka".into(), hint: Self::INSTALL.into() })
+        let broker = KafkaCluster::single().await?;
+        let servers = broker.bootstrap();
+        Ok((Box::new(broker), servers))
     }
 
     fn mock() -> Result<(Guard, String), String> {
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let (started, start) = std::sync::mpsc::channel();
         // The mock is not Send: it lives and ends on a thread of its own.
-        let thread = std::thread::Builder::new().name("hafnium-dev-kafka".into()).spawn(move || {
-            match MockCluster::new(1) {
-                Ok(cluster) => {
-                    let _told = started.send(Ok(cluster.bootstrap_servers()));
-                    // Ends with an error when the guard is dropped.
-                    let _dropped = ended.recv();
+        let thread = std::thread::Builder::new()
+            .name("hafnium-dev-kafka".into())
+            .spawn(move || {
+                match MockCluster::new(1) {
+                    Ok(cluster) => {
+                        let _told = started.send(Ok(cluster.bootstrap_servers()));
+                        // Ends with an error when the guard is dropped.
+                        let _dropped = ended.recv();
+                    }
+                    Err(error) => drop(started.send(Err(error.to_string()))),
                 }
-                Err(error) => drop(started.send(Err(error.to_string()))),
-            }
-        });
+            });
         let thread = thread.map_err(|error| error.to_string())?;
-        let servers = start.recv().map_err(|_| String::from("the mock's thread ended"))??;
-        Ok((Box::new(Mock { end: Some(end), thread: Some(thread) }), servers))
+        let servers = start
+            .recv()
+            .map_err(|_| String::from("the mock's thread ended"))??;
+        Ok((
+            Box::new(Mock {
+                end: Some(end),
+                thread: Some(thread),
+            }),
+            servers,
+        ))
     }
 }
 

@@ -69,8 +69,16 @@ pub(crate) fn ladder(pin: Option<&Pin>, rungs: &[Rung]) -> Vec<Rung> {
 
 /// The variable that pins a dependency. What a variable's name cannot hold becomes `_`.
 pub(crate) fn variable(name: &str) -> String {
-    let name: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
     format!("HAFNIUM_DEV_{name}")
 }
 
@@ -101,8 +109,14 @@ mod tests {
 
     #[test]
     fn an_address_is_taken_as_it_is_and_a_misspelled_rung_is_not() {
-        assert_eq!(Pin::parse("postgres://h/x", SQL), Some(Pin::Url("postgres://h/x".into())));
-        assert_eq!(Pin::parse("localhost:9092", ALL), Some(Pin::Url("localhost:9092".into())));
+        assert_eq!(
+            Pin::parse("postgres://h/x", SQL),
+            Some(Pin::Url("postgres://h/x".into()))
+        );
+        assert_eq!(
+            Pin::parse("localhost:9092", ALL),
+            Some(Pin::Url("localhost:9092".into()))
+        );
         assert_eq!(Pin::parse("dokcer", SQL), None);
         assert_eq!(Pin::parse("off", SQL), Some(Pin::Off));
     }

@@ -50,20 +50,31 @@ impl Lock {
         };
         // One process may hold several, e.g. one per test.
         let file = format!("{service}-{}-{:08x}.json", content.pid, fastrand::u32(..));
-        let lock = Lock { path: directory.join(file), content: Mutex::new(content) };
+        let lock = Lock {
+            path: directory.join(file),
+            content: Mutex::new(content),
+        };
         lock.write()?;
         Ok(lock)
     }
 
     /// Notes a container that is about to be created.
     pub(crate) fn add(&self, container: &str) -> Result<(), Error> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner).containers.push(container.to_owned());
+        self.content
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .containers
+            .push(container.to_owned());
         self.write()
     }
 
     /// Everything noted so far.
     pub(crate) fn containers(&self) -> Vec<String> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner).containers.clone()
+        self.content
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .containers
+            .clone()
     }
 
     fn write(&self) -> Result<(), Error> {
@@ -75,7 +86,9 @@ impl Lock {
         // Renamed into place: a reader never sees half of it.
         let part = self.path.with_extension("part");
         let written = std::fs::File::create(&part).and_then(|mut file| file.write_all(&json));
-        written.and_then(|()| std::fs::rename(&part, &self.path)).map_err(Error::io(doing))
+        written
+            .and_then(|()| std::fs::rename(&part, &self.path))
+            .map_err(Error::io(doing))
     }
 }
 
@@ -103,9 +116,15 @@ impl Abandoned {
             .filter_map(|entry| {
                 let path = entry.ok()?.path();
                 let content: Content = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-                let owner = ProcessId { pid: content.pid, started: content.started };
+                let owner = ProcessId {
+                    pid: content.pid,
+                    started: content.started,
+                };
                 let alive = content.boot == boot && owner.state() != ProcessState::Gone;
-                (!alive).then_some(Abandoned { path, containers: content.containers })
+                (!alive).then_some(Abandoned {
+                    path,
+                    containers: content.containers,
+                })
             })
             .collect()
     }
@@ -117,7 +136,10 @@ impl Abandoned {
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::server::{Access, Guard, Recipe, Server};
 use crate::Error;
-
+use crate::postgres::PostgresCluster;
 
 pub(crate) struct Postgres;
 
@@ -20,17 +20,26 @@ impl Server for Postgres {
             ("POSTGRES_PASSWORD", &access.password),
             ("POSTGRES_DB", &access.name),
         ];
-        let environment = environment.map(|(name, value)| (name.into(), value.into())).to_vec();
-        Recipe { environment, ..Recipe::default() }
+        let environment = environment
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec();
+        Recipe {
+            environment,
+            ..Recipe::default()
+        }
     }
 
     fn url(access: &Access, host: &str, port: u16) -> String {
-        format!("postgres://{USER}:{}@{host}:{port}/{}", access.password, access.name)
+        format!(
+            "postgres://{USER}:{}@{host}:{port}/{}",
+            access.password, access.name
+        )
     }
 
     async fn answers(url: &str) -> Result<(), String> {
-        let (client, connection) =
-            tokio_postgres::connect(url, tokio_postgres::NoTls).await.map_err(|error| chain(&error))?;
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+            .await
+            .map_err(|error| chain(&error))?;
         let question = async { client.simple_query("select 1").await.map(drop) };
         tokio::select! {
             answer = question => answer.map_err(|error| chain(&error)),
@@ -39,7 +48,9 @@ impl Server for Postgres {
     }
 
     async fn local(access: &Access) -> Result<(Guard, String), Error> {
-        let _ = access; Err(Error::Missing { what: "x".into(), hint: String::new() })
+        let server = PostgresCluster::single().await?;
+        let url = server.create_database(&access.name).await?;
+        Ok((Box::new(server), url))
     }
 }
 

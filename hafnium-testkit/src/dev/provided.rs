@@ -56,10 +56,17 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        assert_eq!(redacted("postgres://app:s3cret@127.0.0.1:5432/l?x=1"), "postgres://app:***@127.0.0.1:5432/l?x=1");
+        assert_eq!(
+            redacted("postgres://app:s3cret@127.0.0.1:5432/l?x=1"),
+            "postgres://app:***@127.0.0.1:5432/l?x=1"
+        );
         assert_eq!(redacted("redis://:p@ss@h:1"), "redis://:***@h:1");
         assert_eq!(redacted("127.0.0.1:9092"), "127.0.0.1:9092");
-        let provided = Provided { url: "redis://:s3cret@h:1".into(), rung: Rung::Local, why: String::new() };
+        let provided = Provided {
+            url: "redis://:s3cret@h:1".into(),
+            rung: Rung::Local,
+            why: String::new(),
+        };
         assert!(!format!("{provided:?}").contains("s3cret"));
     }
 }

@@ -17,8 +17,19 @@ impl Server for Redis {
     const INSTALL: &'static str = "sudo apt-get install redis-server";
 
     fn recipe(access: &Access, _host: &str, _port: u16) -> Recipe {
-        let command = ["redis-server", "--save", "", "--appendonly", "no", "--requirepass", &access.password];
-        Recipe { command: command.map(String::from).to_vec(), ..Recipe::default() }
+        let command = [
+            "redis-server",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--requirepass",
+            &access.password,
+        ];
+        Recipe {
+            command: command.map(String::from).to_vec(),
+            ..Recipe::default()
+        }
     }
 
     fn url(access: &Access, host: &str, port: u16) -> String {
@@ -40,21 +51,31 @@ impl Server for Redis {
 
     async fn local(access: &Access) -> Result<(Guard, String), Error> {
         if !installed() {
-            return Err(Error::Missing { what: "redis-server".into(), hint: Self::INSTALL.into() });
+            return Err(Error::Missing {
+                what: "redis-server".into(),
+                hint: Self::INSTALL.into(),
+            });
         }
         let keeper = Keeper::new("dev-redis")?;
         let port = free_ports(1)?[0];
         // The password goes through a file: arguments are visible to every user of the machine.
         keeper.write("redis.conf", &configuration(access, port))?;
-        let redis = keeper.spawn(&Launch::new("redis", "redis-server").arg(keeper.directory().join("redis.conf")))?;
+        let redis =
+            keeper.spawn(&Launch::new("redis", "redis-server").arg(keeper.directory().join("redis.conf")))?;
         let url = Self::url(access, "127.0.0.1", port);
-        await_ready(&[&redis], "redis to answer PING", LOCAL_START, || Self::answers(&url)).await?;
+        await_ready(&[&redis], "redis to answer PING", LOCAL_START, || {
+            Self::answers(&url)
+        })
+        .await?;
         Ok((Box::new((redis, keeper)), url))
     }
 }
 
 fn configuration(access: &Access, port: u16) -> String {
-    format!("bind 127.0.0.1\nport {port}\nrequirepass {}\nsave \"\"\nappendonly no\n", access.password)
+    format!(
+        "bind 127.0.0.1\nport {port}\nrequirepass {}\nsave \"\"\nappendonly no\n",
+        access.password
+    )
 }
 
 fn installed() -> bool {

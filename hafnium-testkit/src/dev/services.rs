@@ -62,7 +62,11 @@ impl DevServices {
         Ok(DevServices {
             service: service.into(),
             keep: Keep::default(),
-            pins: |variable| std::env::var(variable).ok().filter(|value| !value.trim().is_empty()),
+            pins: |variable| {
+                std::env::var(variable)
+                    .ok()
+                    .filter(|value| !value.trim().is_empty())
+            },
             docker: OnceCell::new(),
             guards: Mutex::default(),
         })
@@ -114,17 +118,36 @@ impl DevServices {
     async fn provide<S: Server>(&self, name: &str) -> Result<Provided, DevError> {
         let variable = variable(name);
         let pin = match (self.pins)(&variable) {
-            Some(value) => Some(Pin::parse(&value, S::RUNGS).ok_or_else(|| DevError::Pin {
-                variable: variable.clone(),
-                value: redacted(&value),
-                expected: S::RUNGS.iter().map(Rung::to_string).collect::<Vec<_>>().join(", "),
+            Some(value) => Some(Pin::parse(&value, S::RUNGS).ok_or_else(|| {
+                DevError::Pin {
+                    variable: variable.clone(),
+                    value: redacted(&value),
+                    expected: S::RUNGS
+                        .iter()
+                        .map(Rung::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                }
             })?),
             None => None,
         };
         match pin {
-            Some(Pin::Off) => return Err(DevError::Off { name: name.into(), variable }),
+            Some(Pin::Off) => {
+                return Err(DevError::Off {
+                    name: name.into(),
+                    variable,
+                });
+            }
             Some(Pin::Url(url)) => {
-                return Ok(told(name, S::KIND, Provided { url, rung: Rung::Url, why: format!("named by {variable}") }));
+                return Ok(told(
+                    name,
+                    S::KIND,
+                    Provided {
+                        url,
+                        rung: Rung::Url,
+                        why: format!("named by {variable}"),
+                    },
+                ));
             }
             Some(Pin::Rung(_)) | None => {}
         }
@@ -133,7 +156,10 @@ impl DevServices {
             match self.climb::<S>(rung, name).await {
                 Ok((url, behind)) => {
                     let pinned = pin.is_some().then(|| format!("pinned by {variable}={rung}"));
-                    let why = [Some(behind), pinned].into_iter().flatten().chain(tried.iter().map(Tried::to_string));
+                    let why = [Some(behind), pinned]
+                        .into_iter()
+                        .flatten()
+                        .chain(tried.iter().map(Tried::to_string));
                     let why = why.collect::<Vec<_>>().join("; ");
                     return Ok(told(name, S::KIND, Provided { url, rung, why }));
                 }
@@ -141,12 +167,20 @@ impl DevServices {
             }
         }
         let fixes = [String::from("sudo systemctl start docker"), S::INSTALL.into()];
-        Err(DevError::Nothing { kind: S::KIND, name: name.into(), tried, fixes })
+        Err(DevError::Nothing {
+            kind: S::KIND,
+            name: name.into(),
+            tried,
+            fixes,
+        })
     }
 
     /// The URL, and what is behind it.
     async fn climb<S: Server>(&self, rung: Rung, name: &str) -> Result<(String, String), String> {
-        let access = Access { name: name.to_owned(), password: password().map_err(|error| error.to_string())? };
+        let access = Access {
+            name: name.to_owned(),
+            password: password().map_err(|error| error.to_string())?,
+        };
         match rung {
             Rung::Docker => self.contain::<S>(&access).await,
             Rung::Local => {
@@ -171,7 +205,10 @@ impl DevServices {
             .await
             .as_ref()
             .map_err(String::clone)?;
-        let version = docker.probe().await.map_err(|reason| format!("no daemon answers: {reason}"))?;
+        let version = docker
+            .probe()
+            .await
+            .map_err(|reason| format!("no daemon answers: {reason}"))?;
         let host = daemon_host(std::env::var("DOCKER_HOST").ok().as_deref());
         let host_port = free_ports(1).map_err(|error| error.to_string())?[0];
         let suffix = (self.keep == Keep::WhileRunning).then(|| fastrand::u32(..));
@@ -186,7 +223,10 @@ impl DevServices {
                 url: S::url(access, &host, host_port),
             })
             .await?;
-        let ready = wait_until(&format!("{} in its container", S::KIND), READY, || S::answers(&url)).await;
+        let ready = wait_until(&format!("{} in its container", S::KIND), READY, || {
+            S::answers(&url)
+        })
+        .await;
         if let Err(error) = ready {
             let output = docker.discard(&container).await;
             return Err(format!("{error}{output}"));
@@ -195,13 +235,19 @@ impl DevServices {
     }
 
     fn hold(&self, guard: Guard) {
-        self.guards.lock().unwrap_or_else(PoisonError::into_inner).push(guard);
+        self.guards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(guard);
     }
 }
 
 impl std::fmt::Debug for DevServices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DevServices").field("service", &self.service).field("keep", &self.keep).finish_non_exhaustive()
+        f.debug_struct("DevServices")
+            .field("service", &self.service)
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
     }
 }
 
@@ -214,8 +260,13 @@ fn told(name: &str, kind: &str, provided: Provided) -> Provided {
 
 /// Where published ports are: on this machine, unless the daemon is another one's.
 fn daemon_host(docker_host: Option<&str>) -> String {
-    let remote = docker_host.and_then(|host| host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://")));
-    let name = remote.and_then(|rest| rest.split(['/', ':']).next()).filter(|name| !name.is_empty());
+    let remote = docker_host.and_then(|host| {
+        host.strip_prefix("tcp://")
+            .or_else(|| host.strip_prefix("http://"))
+    });
+    let name = remote
+        .and_then(|rest| rest.split(['/', ':']).next())
+        .filter(|name| !name.is_empty());
     // Not `localhost`: that is ::1 first on some machines, where Docker publishes nothing.
     name.unwrap_or("127.0.0.1").to_owned()
 }

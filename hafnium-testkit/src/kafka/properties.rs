@@ -37,6 +37,10 @@ pub(super) fn properties(node: usize, ports: &[Ports], logs: &str) -> String {
         voters.join(","),
     );
     text.push_str(COMMON);
+    if count == 1 {
+        // A broker on its own serves development, where the first record of a topic creates it. The last line wins.
+        text.push_str("auto.create.topics.enable=true\n");
+    }
     text
 }
 
