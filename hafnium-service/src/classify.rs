@@ -24,7 +24,7 @@ pub fn classify(error: &(dyn Error + 'static)) -> Option<Classified> {
 fn one(error: &(dyn Error + 'static)) -> Option<Classified> {
     #[cfg(feature = "postgres")]
     if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-        return Some(hafnium_data::postgres::classify(error));
+        return Some(answer(&hafnium_data::postgres::classify(error)));
     }
     #[cfg(feature = "redis")]
     if let Some(error) = error.downcast_ref::<redis::RedisError>() {

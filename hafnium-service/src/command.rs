@@ -42,11 +42,11 @@ pub(crate) enum Command {
 
 /// Reads `arguments` for the service `name`.
 pub(crate) fn parse(
-    name: &str,
+    name: &'static str,
     version: &'static str,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<CommandLine, clap::Error> {
-    let command = CommandLine::command().name(name.to_owned()).version(version);
+    let command = CommandLine::command().name(name).version(version);
     command.try_get_matches_from(arguments).and_then(|matches| CommandLine::from_arg_matches(&matches))
 }
 

@@ -49,7 +49,14 @@ pub(crate) async fn migrate_all(declarations: &Declarations, clients: &Clients) 
         let migrated = client.migrate(migrations).await;
         let migrated = migrated
             .map_err(|error| Ending::new(Exit::Failure, format!("postgres.{name}: migration failed: {error}")))?;
-        let _ = writeln!(std::io::stderr(), "postgres.{name}: {migrated}");
+        let said = match (migrated.applied.len(), migrated.ahead.as_slice()) {
+            (0, []) => "up to date".to_owned(),
+            (applied, []) => format!("{applied} applied"),
+            (applied, ahead) => {
+                format!("{applied} applied; the database is ahead of this program by {ahead:?}: it was rolled back")
+            }
+        };
+        let _ = writeln!(std::io::stderr(), "postgres.{name}: migrations: {said}");
     }
     Ok(())
 }

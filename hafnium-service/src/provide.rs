@@ -25,7 +25,7 @@ pub(crate) struct Missing {
 
 /// The dependencies to provide; `None` where there are none, or where nothing may be provided: then the full load
 /// tells what is missing.
-pub(crate) fn missing(loader: &Loader, declarations: &Declarations) -> Option<Missing> {
+pub(crate) fn missing(loader: &Loader, declarations: &Declarations, service: &str) -> Option<Missing> {
     let config = loader.clone().needs::<String>([]).load().ok()?;
     if !config.environment().is_dev() || config.deployed().is_some() {
         return None;
@@ -35,7 +35,7 @@ pub(crate) fn missing(loader: &Loader, declarations: &Declarations) -> Option<Mi
     if dependencies.is_empty() {
         return None;
     }
-    let services = DevServices::new(config.service()).ok()?;
+    let services = DevServices::new(service).ok()?;
     Some(Missing { config, services, dependencies })
 }
 

@@ -37,7 +37,7 @@ where
     F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
 {
     let begun = Instant::now();
-    let info = ServiceInfo::new(&service.name, service.version);
+    let info = ServiceInfo::new(service.name, service.version);
     let mut stage = Stage::open(&service.loader, &service.declarations, &info)?;
     let settings = (service.settings)(&stage.config)?;
     let result = stage.runtime.block_on(async {
@@ -61,7 +61,7 @@ struct Stage {
 impl Stage {
     #[cfg(feature = "dev-services")]
     fn open(loader: &Loader, declarations: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
-        let Some(missing) = crate::provide::missing(loader, declarations) else {
+        let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
             let config = loader.load()?;
             let (runtime, telemetry) = Self::equip(&config, info)?;
             return Ok(Self { config, runtime, telemetry, provided: None });
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
             service = context.service().name,
             version = context.service().version,
             environment = config.environment().as_str(),
-            basis = %config.environment_basis(),
+            basis = ?config.environment_basis(),
             admin = %address,
             "starting"
         );

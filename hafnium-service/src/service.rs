@@ -27,7 +27,7 @@ use crate::{check, healthcheck, run};
 /// Declaration order is start order; the stop goes the other way.
 #[must_use]
 pub struct Service<S = ()> {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     pub(crate) loader: Loader,
     pub(crate) settings: fn(&Config) -> Result<S, ConfigError>,
@@ -36,7 +36,7 @@ pub struct Service<S = ()> {
 
 impl Service {
     /// A service of that name and version, which is usually `env!("CARGO_PKG_VERSION")`.
-    pub fn new(name: &str, version: &'static str) -> Self {
+    pub fn new(name: &'static str, version: &'static str) -> Self {
         let loader = Loader::new(name)
             .section::<HttpSettings>()
             .section::<AdminSettings>()
@@ -47,7 +47,7 @@ impl Service {
             .section::<RuntimeSettings>()
             .check(budget_fits);
         Self {
-            name: name.to_owned(),
+            name,
             version,
             loader,
             settings: |_| Ok(()),
@@ -130,7 +130,7 @@ impl<S: Send + Sync + 'static> Service<S> {
     where
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
     {
-        let CommandLine { command, overrides } = match command::parse(&self.name, self.version, std::env::args_os()) {
+        let CommandLine { command, overrides } = match command::parse(self.name, self.version, std::env::args_os()) {
             Ok(line) => line,
             Err(error) => {
                 // Help and version go to stdout with code 0, usage errors to stderr with code 2.
@@ -147,7 +147,7 @@ impl<S: Send + Sync + 'static> Service<S> {
             Command::Check => check::check(self),
             Command::Migrate => migrate(self),
             Command::Healthcheck => healthcheck::healthcheck(&self.loader),
-            Command::Version => version(&self.name, self.version),
+            Command::Version => version(self.name, self.version),
         };
         ending.unwrap_or_else(|ending| ending).conclude()
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hafnium_testkit::kafka::KafkaCluster;
 use hafnium_testkit::postgres::{PostgresCluster, Synchronous};
 use hafnium_testkit::process::ProcessState;
-use hafnium_testkit::redis::RedisSentinel;
+use hafnium_testkit::redis::{RedisSentinel, Role};
 
 use crate::results::{DEAD, SCORES};
 
@@ -69,7 +69,7 @@ impl Rig {
 
     async fn redis_role(&self, node: usize) -> char {
         match brief(async { self.redis.nodes()[node].identity().await.ok() }).await {
-            Some(identity) if identity.role == "master" => 'M',
+            Some(identity) if identity.role == Role::Master => 'M',
             Some(_) => 'R',
             None => '-',
         }

@@ -72,7 +72,9 @@ mod tests {
 
     fn tries(state: &str, stage: Stage, repeatable: Repeatable) -> bool {
         let verdict = verdict(state, stage);
-        Attempts::default().next(&verdict, repeatable, Some(NodeId(0)), LONG).is_some()
+        Attempts::default()
+            .next(&verdict, repeatable, Some(NodeId(0)), LONG)
+            .is_some()
     }
 
     #[test]
@@ -98,9 +100,17 @@ mod tests {
     fn tries_end_with_the_deadline_and_after_twenty() {
         let verdict = verdict("40001", Stage::Statement);
         let mut attempts = Attempts::default();
-        assert!(attempts.next(&verdict, Repeatable::WhenCertain, None, Duration::ZERO).is_none());
+        assert!(
+            attempts
+                .next(&verdict, Repeatable::WhenCertain, None, Duration::ZERO)
+                .is_none()
+        );
         let mut attempts = Attempts::default();
-        let made = (0..100).filter(|_| attempts.next(&verdict, Repeatable::WhenCertain, None, LONG).is_some());
+        let made = (0..100).filter(|_| {
+            attempts
+                .next(&verdict, Repeatable::WhenCertain, None, LONG)
+                .is_some()
+        });
         assert_eq!(made.count(), MOST as usize);
     }
 }

@@ -40,7 +40,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(monitor: Arc<Monitor>, instruments: Instruments, timeout: Duration, tracker: TaskTracker) -> Self {
+    pub(crate) fn new(
+        monitor: Arc<Monitor>,
+        instruments: Instruments,
+        timeout: Duration,
+        tracker: TaskTracker,
+    ) -> Self {
         Self {
             monitor,
             instruments,
@@ -62,7 +67,11 @@ impl Client {
     /// A connection for `destination` by `deadline`. Every error is *not run*.
     ///
     /// Cancel-safe.
-    pub(crate) async fn acquire(&self, destination: Destination, deadline: Deadline) -> Result<Lease, sqlx::Error> {
+    pub(crate) async fn acquire(
+        &self,
+        destination: Destination,
+        deadline: Deadline,
+    ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
         let mut snapshots = self.monitor.watch();
         let mut refused: Option<LoginError> = None;

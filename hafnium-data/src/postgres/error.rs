@@ -61,7 +61,9 @@ pub enum Detail {
         outcome: Outcome,
     },
     /// The connection was cut because its node must no longer be used.
-    #[error("connection to {node} was cut: the node is deposed, not of this cluster, or the client is closing")]
+    #[error(
+        "connection to {node} was cut: the node is deposed, not of this cluster, or the client is closing"
+    )]
     Cut {
         /// The node.
         node: String,
@@ -107,7 +109,12 @@ impl Detail {
             Self::LoginRefused { .. } => (Outcome::NotRun, false, Service, "postgres.login_refused"),
             Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline"),
             Self::Cut { outcome, .. } => (*outcome, true, Dependency, "postgres.cut"),
-            Self::LostBeforeCommit { .. } => (Outcome::RolledBack, true, Dependency, "postgres.lost_before_commit"),
+            Self::LostBeforeCommit { .. } => (
+                Outcome::RolledBack,
+                true,
+                Dependency,
+                "postgres.lost_before_commit",
+            ),
             Self::CommitUnknown { .. } => (Outcome::Unknown, true, Dependency, "postgres.commit_unknown"),
             Self::Aborted => (Outcome::RolledBack, false, Service, "postgres.aborted"),
             Self::TxKept => (Outcome::RolledBack, false, Service, "postgres.tx_kept"),
@@ -243,22 +250,40 @@ pub(crate) fn verdict(error: &sqlx::Error, stage: Stage) -> Verdict {
         }
         sqlx::Error::Io(io) => match detail(error) {
             Some(detail) => detail.verdict(),
-            None if io.kind() == io::ErrorKind::ConnectionRefused => {
-                of(Outcome::NotRun, true, Suspect, Dependency, "postgres.connection_refused")
-            }
+            None if io.kind() == io::ErrorKind::ConnectionRefused => of(
+                Outcome::NotRun,
+                true,
+                Suspect,
+                Dependency,
+                "postgres.connection_refused",
+            ),
             // sqlx does not say whether a byte was written, so nothing is assumed.
-            None => of(Outcome::Unknown, true, Suspect, Dependency, "postgres.connection_lost"),
+            None => of(
+                Outcome::Unknown,
+                true,
+                Suspect,
+                Dependency,
+                "postgres.connection_lost",
+            ),
         },
         sqlx::Error::Tls(_) => of(Outcome::NotRun, false, Suspect, Dependency, "postgres.tls"),
         sqlx::Error::Protocol(_) => of(Outcome::Unknown, false, Discard, Dependency, "postgres.protocol"),
-        sqlx::Error::Configuration(_) => of(Outcome::NotRun, false, Discard, Service, "postgres.configuration"),
+        sqlx::Error::Configuration(_) => {
+            of(Outcome::NotRun, false, Discard, Service, "postgres.configuration")
+        }
         sqlx::Error::InvalidArgument(_) | sqlx::Error::Encode(_) | sqlx::Error::TypeNotFound { .. } => {
             of(Outcome::NotRun, false, Discard, Service, "postgres.encode")
         }
         sqlx::Error::PoolTimedOut => of(Outcome::NotRun, true, Discard, Capacity, "postgres.pool_timeout"),
         sqlx::Error::PoolClosed => of(Outcome::NotRun, false, Discard, Service, "postgres.closed"),
         // The statement ran; what it did stands.
-        sqlx::Error::RowNotFound => of(Outcome::Unknown, false, Keep, Fault::Caller, "postgres.row_not_found"),
+        sqlx::Error::RowNotFound => of(
+            Outcome::Unknown,
+            false,
+            Keep,
+            Fault::Caller,
+            "postgres.row_not_found",
+        ),
         sqlx::Error::ColumnIndexOutOfBounds { .. }
         | sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::ColumnDecode { .. }

@@ -24,8 +24,12 @@ impl<'c> Executor<'c> for &'c View {
     {
         let statement = Statement::take(query);
         Box::pin(async move {
-            let operation = |connection, statement| Executor::execute(connection, statement);
-            self.run(statement?, || false, operation).await
+            self.run(
+                statement?,
+                || false,
+                |connection, statement| connection.execute(statement),
+            )
+            .await
         })
     }
 
@@ -67,8 +71,12 @@ impl<'c> Executor<'c> for &'c View {
     {
         let statement = Statement::take(query);
         Box::pin(async move {
-            let operation = |connection, statement| Executor::fetch_all(connection, statement);
-            self.run(statement?, || false, operation).await
+            self.run(
+                statement?,
+                || false,
+                |connection, statement| connection.fetch_all(statement),
+            )
+            .await
         })
     }
 
@@ -79,8 +87,12 @@ impl<'c> Executor<'c> for &'c View {
     {
         let statement = Statement::take(query);
         Box::pin(async move {
-            let operation = |connection, statement| Executor::fetch_optional(connection, statement);
-            self.run(statement?, || false, operation).await
+            self.run(
+                statement?,
+                || false,
+                |connection, statement| connection.fetch_optional(statement),
+            )
+            .await
         })
     }
 
@@ -95,10 +107,18 @@ impl<'c> Executor<'c> for &'c View {
         let statement = Statement::take(sql);
         let parameters: Arc<[PgTypeInfo]> = parameters.into();
         Box::pin(async move {
-            self.run(statement?, || false, |connection, statement: Statement| {
-                let parameters = parameters.clone();
-                Box::pin(async move { connection.prepare_with(Execute::sql(statement), &parameters).await })
-            })
+            self.run(
+                statement?,
+                || false,
+                |connection, statement: Statement| {
+                    let parameters = parameters.clone();
+                    Box::pin(async move {
+                        connection
+                            .prepare_with(Execute::sql(statement), &parameters)
+                            .await
+                    })
+                },
+            )
             .await
         })
     }
@@ -110,9 +130,11 @@ impl<'c> Executor<'c> for &'c View {
     {
         let statement = Statement::take(sql);
         Box::pin(async move {
-            self.run(statement?, || false, |connection, statement: Statement| {
-                connection.describe(Execute::sql(statement))
-            })
+            self.run(
+                statement?,
+                || false,
+                |connection, statement: Statement| connection.describe(Execute::sql(statement)),
+            )
             .await
         })
     }

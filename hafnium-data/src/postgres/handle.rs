@@ -80,7 +80,9 @@ impl Drop for Shared {
 
 impl std::fmt::Debug for Postgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres").field("component", &self.shared.component).finish_non_exhaustive()
+        f.debug_struct("Postgres")
+            .field("component", &self.shared.component)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +106,10 @@ impl Postgres {
             .or_else(|| settings.application_name.clone())
             .unwrap_or_else(|| format!("{}/{}", cx.service().name, cx.service().instance));
         let limits = [
-            ("statement_timeout", milliseconds(settings.server_limit(settings.statement_timeout))),
+            (
+                "statement_timeout",
+                milliseconds(settings.server_limit(settings.statement_timeout)),
+            ),
             (
                 "idle_in_transaction_session_timeout",
                 milliseconds(settings.server_limit(settings.idle_in_transaction_timeout)),
@@ -115,14 +120,18 @@ impl Postgres {
         let tracker = TaskTracker::new();
         let (mut nodes, mut probes, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
         for (index, host) in target.hosts.iter().enumerate() {
-            let options = target.connect_options(host, &limits).application_name(&application);
+            let options = target
+                .connect_options(host, &limits)
+                .application_name(&application);
             let label = host.to_string();
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
             let gauge = measured.connections.clone();
             let opener = Opener::new(options.clone(), budget, tenure.clone(), gauge, tracker.clone());
             let node = Node::new(NodeId(index), label, opener, tenure, max);
-            nodes.push(Arc::new(node.map_err(|error| StartError::failed(&component, error))?));
+            nodes.push(Arc::new(
+                node.map_err(|error| StartError::failed(&component, error))?,
+            ));
             probes.push(Probe::new(options));
             instruments.push(measured);
         }

@@ -7,7 +7,9 @@ use hafnium_core::{Classify, Outcome};
 
 use super::error::classify;
 
-const SECONDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// What is recorded for a database.
 pub(crate) struct Instruments {
@@ -69,7 +71,8 @@ impl Instruments {
     /// Counts an error that the caller gets, if its outcome is unknown.
     pub(crate) fn surfaced(&self, error: &sqlx::Error) {
         // That a row was not there is an answer, not a doubt.
-        if classify(error).outcome() == Outcome::Unknown && classify(error).code() != "postgres.row_not_found" {
+        if classify(error).outcome() == Outcome::Unknown && classify(error).code() != "postgres.row_not_found"
+        {
             self.unknown_outcomes.add(1);
         }
     }

@@ -24,7 +24,12 @@ impl Component for Postgres {
         Box::pin(async move {
             let client = self.client();
             let name = &self.shared.component;
-            let probes = self.shared.probes.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let probes = self
+                .shared
+                .probes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             if let Some(probes) = probes {
                 client.monitor.start(probes, &client.tracker, &client.stop);
             }
@@ -39,11 +44,17 @@ impl Component for Postgres {
                     return Ok(());
                 }
                 if let Some(reason) = client.monitor.credentials_refused() {
-                    return Err(StartError::configuration(name, format!("url: login refused: {reason}")));
+                    return Err(StartError::configuration(
+                        name,
+                        format!("url: login refused: {reason}"),
+                    ));
                 }
                 if deadline.is_past() {
                     let reason = client.monitor.explain();
-                    let reason = format!("no writable primary within {:?}: {reason}", self.shared.settings.timeout.get());
+                    let reason = format!(
+                        "no writable primary within {:?}: {reason}",
+                        self.shared.settings.timeout.get()
+                    );
                     return Err(StartError::unavailable(name, reason));
                 }
                 let look = LOOK.min(deadline.remaining());
@@ -66,8 +77,9 @@ impl Component for Postgres {
             while busy().next().is_some() && !deadline.is_past() {
                 tokio::time::sleep(LOOK.min(deadline.remaining())).await;
             }
-            let stragglers: Vec<String> =
-                busy().map(|node| format!("{} operations on {}", node.in_use(), node.label)).collect();
+            let stragglers: Vec<String> = busy()
+                .map(|node| format!("{} operations on {}", node.in_use(), node.label))
+                .collect();
             client.stop.cancel();
             for node in client.monitor.nodes() {
                 node.cut();

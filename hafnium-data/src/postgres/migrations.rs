@@ -29,7 +29,9 @@ pub enum MigrationError {
     #[error("migration {0} was applied in part by an earlier run; repair the database and delete its row")]
     Dirty(i64),
     /// The database has a migration that this program does not know, between those that it knows.
-    #[error("the database has migration {version}, which this program lacks although it knows newer ones (up to {newest})")]
+    #[error(
+        "the database has migration {version}, which this program lacks although it knows newer ones (up to {newest})"
+    )]
     Missing {
         /// The unknown version.
         version: i64,
@@ -102,9 +104,22 @@ impl Postgres {
         let limit = self.shared.settings.migration_timeout.get();
         let deadline = Deadline::nearest(limit);
         // Named by a lease on the writer; the migration itself must not hold a connection of the pool.
-        let node = self.client().acquire(Destination::Writer, self.view().deadline()).await?.node().clone();
-        let mut link = bounded(deadline, "a login for migrations", node.opener.open_apart(unlimited)).await?;
-        let migrated = bounded(deadline, "the migrations", async { Ok(apply(&mut link, migrator).await) }).await?;
+        let node = self
+            .client()
+            .acquire(Destination::Writer, self.view().deadline())
+            .await?
+            .node()
+            .clone();
+        let mut link = bounded(
+            deadline,
+            "a login for migrations",
+            node.opener.open_apart(unlimited),
+        )
+        .await?;
+        let migrated = bounded(deadline, "the migrations", async {
+            Ok(apply(&mut link, migrator).await)
+        })
+        .await?;
         // The lock goes with the connection.
         drop(link);
         let migrated = migrated?;
@@ -120,7 +135,10 @@ impl Postgres {
 
 /// A limit for single statements would end long migrations half-way.
 fn unlimited(options: sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
-    options.options([("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")])
+    options.options([
+        ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+    ])
 }
 
 async fn bounded<T>(
@@ -159,10 +177,13 @@ async fn apply(link: &mut PgConnection, migrator: &Migrator) -> Result<Migrated,
             continue;
         }
         let version = migration.version;
-        let took: Duration = link.apply(table, migration).await.map_err(|source| MigrationError::Failed {
-            version,
-            source: Box::new(source),
-        })?;
+        let took: Duration = link
+            .apply(table, migration)
+            .await
+            .map_err(|source| MigrationError::Failed {
+                version,
+                source: Box::new(source),
+            })?;
         tracing::info!(version, description = %migration.description, ?took, "migration applied");
         migrated.applied.push(version);
     }
@@ -226,7 +247,13 @@ mod tests {
         assert_eq!(found(&[]).unwrap(), Vec::<i64>::new());
         assert_eq!(found(&[10, 20, 30, 40]).unwrap(), [30, 40]);
         let error = found(&[10, 15, 20]).unwrap_err();
-        assert!(matches!(error, MigrationError::Missing { version: 15, newest: 20 }));
+        assert!(matches!(
+            error,
+            MigrationError::Missing {
+                version: 15,
+                newest: 20
+            }
+        ));
     }
 
     #[test]
@@ -236,6 +263,9 @@ mod tests {
             version: 10,
             checksum: vec![0].into(),
         }];
-        assert!(matches!(compare(&applied, &migrator), Err(MigrationError::Changed(10))));
+        assert!(matches!(
+            compare(&applied, &migrator),
+            Err(MigrationError::Changed(10))
+        ));
     }
 }

@@ -94,7 +94,12 @@ impl Monitor {
     }
 
     /// Starts a prober per node; they end when `stop` is cancelled.
-    pub(crate) fn start(self: &Arc<Self>, probes: Vec<Probe>, tracker: &TaskTracker, stop: &CancellationToken) {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        probes: Vec<Probe>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
         for (node, probe) in self.nodes.iter().zip(probes) {
             let prober = self.clone().probe_for_ever(node.id, probe);
             let stop = stop.clone();
@@ -107,7 +112,9 @@ impl Monitor {
     async fn probe_for_ever(self: Arc<Self>, id: NodeId, mut probe: Probe) {
         let mut alarm = self.alarm.subscribe();
         loop {
-            probe.ask(|asked, evidence| self.report(id, asked, evidence)).await;
+            probe
+                .ask(|asked, evidence| self.report(id, asked, evidence))
+                .await;
             let pause = self.pause(id);
             // A panic that began meanwhile is seen at once. The sender lives in `self`.
             let _ = tokio::time::timeout(pause, alarm.changed()).await;
@@ -117,7 +124,10 @@ impl Monitor {
     /// How long to wait before the next question to a node.
     fn pause(&self, id: NodeId) -> Duration {
         let topology = self.lock();
-        let kind = topology.node(id).and_then(|node| node.failure()).map(|failure| failure.kind);
+        let kind = topology
+            .node(id)
+            .and_then(|node| node.failure())
+            .map(|failure| failure.kind);
         match (topology.tempo(Instant::now()), kind) {
             // More logins with the wrong password find nothing out and may lock the account.
             (Tempo::Calm | Tempo::Worn, Some(FailureKind::Refused)) => Duration::from_secs(1),
@@ -246,13 +256,19 @@ impl Monitor {
 
     /// The reason of the servers when every one that answers refuses our credentials.
     pub(crate) fn credentials_refused(&self) -> Option<String> {
-        self.lock().credentials_refused().map(|failure| failure.reason.to_string())
+        self.lock()
+            .credentials_refused()
+            .map(|failure| failure.reason.to_string())
     }
 
     /// Whether the present writer is writable, as it said itself.
     pub(crate) fn writer_is_read_only(&self) -> bool {
         let topology = self.lock();
-        let role = topology.writer().ok().and_then(|id| topology.node(id)).and_then(|node| node.role());
+        let role = topology
+            .writer()
+            .ok()
+            .and_then(|id| topology.node(id))
+            .and_then(|node| node.role());
         matches!(role, Some(Role::Primary { read_only: true, .. }))
     }
 
@@ -278,7 +294,9 @@ impl Monitor {
                     in_use: node.in_use(),
                     idle: pool.available + node.opener.spares(),
                     max: pool.max_size,
-                    failure: state.and_then(|state| state.failure()).map(|failure| failure.reason.to_string()),
+                    failure: state
+                        .and_then(|state| state.failure())
+                        .map(|failure| failure.reason.to_string()),
                 }
             })
             .collect()

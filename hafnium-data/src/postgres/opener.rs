@@ -132,7 +132,9 @@ impl Opener {
         let stale: Vec<_> = {
             let mut queue = self.queue();
             let spares = std::mem::take(&mut queue.spare);
-            let (good, stale) = spares.into_iter().partition(|spare| self.tenure.admits(&spare.pass));
+            let (good, stale) = spares
+                .into_iter()
+                .partition(|spare| self.tenure.admits(&spare.pass));
             queue.spare = good;
             stale
         };
@@ -155,6 +157,8 @@ impl Opener {
             let result = self.log_in().await;
             let mut queue = self.queue();
             match result {
+                // The server behind it is gone already: once more.
+                Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
                 Ok(connection) => Self::deliver(&mut queue, connection),
                 Err(error) => {
                     for waiting in queue.waiting.drain(..) {

@@ -83,7 +83,9 @@ impl Node {
     }
 
     fn sweep(&self) {
-        let stale = self.pool.retain(|connection, _| self.tenure.admits(&connection.pass));
+        let stale = self
+            .pool
+            .retain(|connection, _| self.tenure.admits(&connection.pass));
         drop(stale);
         self.opener.sweep();
     }

@@ -105,7 +105,8 @@ fn observation(row: &PgRow) -> Result<Observation, sqlx::Error> {
         Role::Standby { replayed: position }
     } else {
         let timeline = file.as_deref().and_then(timeline);
-        let timeline = timeline.ok_or_else(|| sqlx::Error::Protocol("no timeline in the log file's name".into()))?;
+        let timeline =
+            timeline.ok_or_else(|| sqlx::Error::Protocol("no timeline in the log file's name".into()))?;
         Role::Primary {
             timeline,
             position: position.unwrap_or_default(),

@@ -14,9 +14,16 @@ use sqlx::postgres::{PgQueryResult, PgRow};
 pub(crate) type Step = Either<PgQueryResult, PgRow>;
 
 /// Where the body puts its steps; holds one at most.
-#[derive(Clone)]
 pub(crate) struct Outlet<T> {
     slot: Arc<Mutex<Option<T>>>,
+}
+
+impl<T> Clone for Outlet<T> {
+    fn clone(&self) -> Self {
+        Self {
+            slot: self.slot.clone(),
+        }
+    }
 }
 
 impl<T> Outlet<T> {
@@ -47,9 +54,7 @@ where
     F: FnOnce(Outlet<T>) -> Fut,
     Fut: Future<Output = Result<(), sqlx::Error>> + Send + 'e,
 {
-    let outlet = Outlet {
-        slot: Arc::default(),
-    };
+    let outlet = Outlet { slot: Arc::default() };
     Box::pin(Steps {
         body: Some(Box::pin(body(outlet.clone()))),
         outlet,

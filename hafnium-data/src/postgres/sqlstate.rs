@@ -122,13 +122,18 @@ const TABLE: &[Row] = rows! {
 /// What `state` means at `stage`. A state that is not in the table was an error of the statement, so that it was
 /// undone; in reply to a COMMIT nothing is assumed.
 pub(crate) fn verdict(state: &str, stage: Stage) -> Verdict {
-    let row = TABLE
-        .iter()
-        .find(|row| row.state == state)
-        .or_else(|| TABLE.iter().find(|row| row.state.len() == 2 && state.starts_with(row.state)));
+    let row = TABLE.iter().find(|row| row.state == state).or_else(|| {
+        TABLE
+            .iter()
+            .find(|row| row.state.len() == 2 && state.starts_with(row.state))
+    });
     match (row, stage) {
         (Some(row), stage) => Verdict {
-            outcome: if stage == Stage::Commit { row.at_commit } else { row.outcome },
+            outcome: if stage == Stage::Commit {
+                row.at_commit
+            } else {
+                row.outcome
+            },
             transient: row.transient,
             consequence: row.consequence,
             fault: row.fault,
@@ -171,7 +176,11 @@ mod tests {
     #[test]
     fn each_state_is_listed_once() {
         for (index, row) in TABLE.iter().enumerate() {
-            assert!(TABLE[..index].iter().all(|other| other.state != row.state), "{}", row.state);
+            assert!(
+                TABLE[..index].iter().all(|other| other.state != row.state),
+                "{}",
+                row.state
+            );
         }
     }
 

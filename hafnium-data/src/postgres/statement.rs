@@ -46,9 +46,17 @@ impl Statement {
 
 fn controls_transaction(sql: &str) -> bool {
     let word = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next();
-    ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT"]
-        .iter()
-        .any(|control| word.is_some_and(|word| word.eq_ignore_ascii_case(control)))
+    [
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "END",
+        "ROLLBACK",
+        "ABORT",
+        "SAVEPOINT",
+    ]
+    .iter()
+    .any(|control| word.is_some_and(|word| word.eq_ignore_ascii_case(control)))
 }
 
 impl<'q> Execute<'q, Postgres> for Statement {
@@ -78,7 +86,10 @@ mod tests {
     fn transaction_control_is_refused_and_other_words_are_not() {
         for sql in ["BEGIN", " begin;", "start transaction", "COMMIT;", "rollback"] {
             let error = Statement::take(sqlx::AssertSqlSafe(sql)).err().unwrap();
-            assert!(matches!(detail(&error), Some(Detail::TransactionControl)), "{sql}");
+            assert!(
+                matches!(detail(&error), Some(Detail::TransactionControl)),
+                "{sql}"
+            );
         }
         for sql in ["SELECT 1", "beginning", "UPDATE t SET commit = 1", ""] {
             assert!(Statement::take(sqlx::AssertSqlSafe(sql)).is_ok(), "{sql}");
@@ -89,7 +100,11 @@ mod tests {
     fn only_text_without_arguments_can_be_a_script() {
         assert!(Statement::take("SELECT 1; SELECT 2").unwrap().is_script());
         assert!(!Statement::take("SELECT 1; ").unwrap().is_script());
-        assert!(!Statement::take(sqlx::query("SELECT ';' || $1").bind("x")).unwrap().is_script());
+        assert!(
+            !Statement::take(sqlx::query("SELECT ';' || $1").bind("x"))
+                .unwrap()
+                .is_script()
+        );
     }
 
     #[test]

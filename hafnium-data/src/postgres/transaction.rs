@@ -129,8 +129,9 @@ impl View {
                 Err(failed) => failed,
             };
             let verdict = failed.verdict.as_ref();
-            let pause = verdict
-                .and_then(|verdict| attempts.next(verdict, self.repeatable, failed.node, deadline.remaining()));
+            let pause = verdict.and_then(|verdict| {
+                attempts.next(verdict, self.repeatable, failed.node, deadline.remaining())
+            });
             let Some(pause) = pause else {
                 if let Some(error) = find(&failed.error) {
                     self.client.instruments.surfaced(error);
@@ -138,7 +139,11 @@ impl View {
                 return Err(failed.error);
             };
             self.client.instruments.retries.add(1);
-            tracing::debug!(code = verdict.map(|verdict| verdict.code), ?pause, "running the transaction again");
+            tracing::debug!(
+                code = verdict.map(|verdict| verdict.code),
+                ?pause,
+                "running the transaction again"
+            );
             drop(failed);
             tokio::time::sleep(pause).await;
         }
@@ -156,7 +161,15 @@ impl View {
         let (node, cut) = (lease.node().clone(), lease.cut());
 
         let begin = begin(&mut lease, self.read_only);
-        let begun = guarded(&cut, &node.label, deadline, "the reply to BEGIN", Outcome::RolledBack, begin).await;
+        let begun = guarded(
+            &cut,
+            &node.label,
+            deadline,
+            "the reply to BEGIN",
+            Outcome::RolledBack,
+            begin,
+        )
+        .await;
         if begun.is_err() {
             self.client.judge(&mut lease, &begun);
         }
@@ -195,7 +208,15 @@ impl View {
             }
             Ok(())
         };
-        let result = guarded(&cut, &node.label, deadline, "the reply to COMMIT", Outcome::Unknown, commit).await;
+        let result = guarded(
+            &cut,
+            &node.label,
+            deadline,
+            "the reply to COMMIT",
+            Outcome::Unknown,
+            commit,
+        )
+        .await;
         let error = match result {
             Ok(()) => {
                 lease.settle();
@@ -302,7 +323,15 @@ async fn roll_back(lease: &mut Lease) {
     let (cut, node) = (lease.cut(), lease.node().clone());
     let limit = Deadline::after(ROLLBACK_LIMIT);
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };
-    let result = guarded(&cut, &node.label, limit, "the reply to ROLLBACK", Outcome::RolledBack, rollback).await;
+    let result = guarded(
+        &cut,
+        &node.label,
+        limit,
+        "the reply to ROLLBACK",
+        Outcome::RolledBack,
+        rollback,
+    )
+    .await;
     if result.is_ok() {
         lease.settle();
     }

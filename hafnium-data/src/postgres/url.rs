@@ -110,7 +110,12 @@ impl Target {
             },
             "load_balance_hosts" => match &*value {
                 "disable" => {}
-                _ => return refuse("load_balance_hosts", "nodes are chosen by role; only \"disable\" is accepted"),
+                _ => {
+                    return refuse(
+                        "load_balance_hosts",
+                        "nodes are chosen by role; only \"disable\" is accepted",
+                    );
+                }
             },
             "connect_timeout" => {
                 let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
@@ -126,10 +131,16 @@ impl Target {
             "application_name" => self.application_name = Some(value),
             "options" => self.options.extend(options(&value)?),
             "keepalives" | "keepalives_idle" | "keepalives_interval" | "keepalives_count" => {
-                return refuse("keepalives", "the driver gives no access to the socket; the monitor finds dead peers");
+                return refuse(
+                    "keepalives",
+                    "the driver gives no access to the socket; the monitor finds dead peers",
+                );
             }
             "tcp_user_timeout" => {
-                return refuse("tcp_user_timeout", "the driver gives no access to the socket; the monitor finds dead peers");
+                return refuse(
+                    "tcp_user_timeout",
+                    "the driver gives no access to the socket; the monitor finds dead peers",
+                );
             }
             _ => return Err(UrlError::UnknownParameter(key.to_owned())),
         }
@@ -333,7 +344,10 @@ mod tests {
             "postgres://app:hunter2@a/db?sslmode=hunter2",
         ] {
             let error = error(url);
-            assert!(!format!("{error} {error:?}").contains("hunter2"), "{url}: {error}");
+            assert!(
+                !format!("{error} {error:?}").contains("hunter2"),
+                "{url}: {error}"
+            );
         }
     }
 }

@@ -59,7 +59,10 @@ impl View {
     /// Operations end within `limit`; a nearer deadline of the task or the settings stays in force.
     pub fn within(&self, limit: Duration) -> Self {
         let limit = Some(self.limit.map_or(limit, |nearer| nearer.min(limit)));
-        Self { limit, ..self.clone() }
+        Self {
+            limit,
+            ..self.clone()
+        }
     }
 
     /// Declares that running an operation twice does no harm, so that it is also repeated when its outcome is
@@ -92,7 +95,9 @@ impl View {
 
     /// The deadline of an operation that begins now.
     pub(crate) fn deadline(&self) -> Deadline {
-        let limit = self.limit.map_or(self.client.timeout, |limit| limit.min(self.client.timeout));
+        let limit = self
+            .limit
+            .map_or(self.client.timeout, |limit| limit.min(self.client.timeout));
         Deadline::nearest(limit)
     }
 

@@ -39,7 +39,11 @@ impl Lag {
         }
         self.history.push_back((asked, position));
         let horizon = self.limit * 2;
-        while self.history.get(1).is_some_and(|(at, _)| asked.saturating_duration_since(*at) > horizon) {
+        while self
+            .history
+            .get(1)
+            .is_some_and(|(at, _)| asked.saturating_duration_since(*at) > horizon)
+        {
             self.history.pop_front();
         }
     }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use lag::Lag;
-pub(crate) use node::{Evidence, Failure, FailureKind, Observation, Phase, Role};
 use node::NodeState;
+pub(crate) use node::{Evidence, Failure, FailureKind, Observation, Phase, Role};
 
 /// A node, by its place in the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,7 +95,13 @@ impl Topology {
     }
 
     /// Takes in what a probe that was asked at `asked` found. Older evidence than a node's newest is ignored.
-    pub(crate) fn report(&mut self, id: NodeId, asked: Instant, evidence: Evidence, now: Instant) -> Vec<Action> {
+    pub(crate) fn report(
+        &mut self,
+        id: NodeId,
+        asked: Instant,
+        evidence: Evidence,
+        now: Instant,
+    ) -> Vec<Action> {
         let Some(node) = self.nodes.get_mut(id.0) else {
             return Vec::new();
         };
@@ -149,7 +155,9 @@ impl Topology {
         self.each()
             .filter(|(id, node)| node.phase == Phase::Up && self.usable(*id))
             .filter(|(_, node)| match node.role() {
-                Some(Role::Standby { replayed: Some(position) }) => self.lag.is_near(position, now),
+                Some(Role::Standby {
+                    replayed: Some(position),
+                }) => self.lag.is_near(position, now),
                 _ => false,
             })
             .map(|(id, _)| id)
@@ -197,7 +205,10 @@ impl Topology {
     }
 
     fn each(&self) -> impl Iterator<Item = (NodeId, &NodeState)> {
-        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index), node))
+        self.nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (NodeId(index), node))
     }
 
     /// The nodes that say primary with the highest timeline.
@@ -219,7 +230,10 @@ impl Topology {
     /// Draws the conclusions from the present states; each node to be cut is named once.
     fn settle(&mut self, actions: &mut Vec<Action>) {
         if self.cluster.is_none() && self.nodes.iter().all(|node| node.phase != Phase::Unheard) {
-            self.cluster = self.nodes.iter().find_map(|node| node.last().map(|seen| seen.system));
+            self.cluster = self
+                .nodes
+                .iter()
+                .find_map(|node| node.last().map(|seen| seen.system));
         }
         let cluster = self.cluster;
         let seen = self
@@ -234,7 +248,9 @@ impl Topology {
             .filter(|(_, node)| node.phase != Phase::Down)
             .filter_map(|(_, node)| node.last().map(|seen| seen.started));
         let first = servers.next();
-        self.split = servers.any(|started| Some(started) != first);
+        let split = servers.any(|started| Some(started) != first);
+        drop(servers);
+        self.split = split;
 
         for index in 0..self.nodes.len() {
             let id = NodeId(index);
@@ -262,13 +278,23 @@ impl Topology {
             return;
         }
         let observation = self.node(id).and_then(|node| node.last());
-        if let Some(Observation { role: Role::Primary { timeline, position, .. }, .. }) = observation {
+        if let Some(Observation {
+            role: Role::Primary {
+                timeline, position, ..
+            },
+            ..
+        }) = observation
+        {
             self.lag.note(*timeline, *position, asked);
         }
     }
 
     fn keep_tempo(&mut self, lost: bool, now: Instant) {
-        let confirmed = self.writer().ok().and_then(|id| self.node(id)).and_then(|node| node.newest);
+        let confirmed = self
+            .writer()
+            .ok()
+            .and_then(|id| self.node(id))
+            .and_then(|node| node.newest);
         match (confirmed, self.panic_since) {
             // Confirmed by an answer to a question that was asked after the panic began.
             (Some(asked), Some(since)) if asked >= since && !lost => self.panic_since = None,

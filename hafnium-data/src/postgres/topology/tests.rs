@@ -93,7 +93,10 @@ fn a_deposed_primary_that_is_heard_first_at_start_never_becomes_the_writer() {
 fn one_late_probe_suspects_a_second_downs_and_neither_cuts() {
     let mut world = World::trio();
     assert_eq!(world.tell(A, Evidence::Late), []);
-    assert_eq!(world.topology.node(A).map(|node| node.phase), Some(Phase::Suspect));
+    assert_eq!(
+        world.topology.node(A).map(|node| node.phase),
+        Some(Phase::Suspect)
+    );
     assert_eq!(world.topology.writer(), Err(NoWriter::NoPrimary));
     assert_eq!(world.tell(A, Evidence::Late), []);
     assert_eq!(world.topology.node(A).map(|node| node.phase), Some(Phase::Down));
@@ -137,7 +140,11 @@ fn equal_timelines_on_two_servers_stop_writes_until_one_vanishes() {
     assert!(actions.contains(&Action::Cut(B, CutReason::SplitBrain)));
     assert!(actions.contains(&Action::Cut(C, CutReason::SplitBrain)));
     world.tell(C, failed(FailureKind::Unreachable));
-    assert_eq!(world.topology.writer(), Err(NoWriter::SplitBrain), "suspicion alone decides nothing");
+    assert_eq!(
+        world.topology.writer(),
+        Err(NoWriter::SplitBrain),
+        "suspicion alone decides nothing"
+    );
     world.tell(C, failed(FailureKind::Unreachable));
     assert_eq!(world.topology.writer(), Ok(B));
 }
@@ -185,20 +192,34 @@ fn panic_lasts_until_a_primary_is_confirmed_by_a_question_asked_later_and_wears_
     let mut world = World::trio();
     assert_eq!(world.topology.tempo(world.now), Tempo::Calm);
     world.tell(B, failed(FailureKind::Unreachable));
-    assert_eq!(world.topology.tempo(world.now), Tempo::Panic, "a lost standby asks for one round");
+    assert_eq!(
+        world.topology.tempo(world.now),
+        Tempo::Panic,
+        "a lost standby asks for one round"
+    );
     world.tell(A, primary(1, 1));
     assert_eq!(world.topology.tempo(world.now), Tempo::Calm);
     world.tell(A, failed(FailureKind::Unreachable));
     assert_eq!(world.topology.tempo(world.now), Tempo::Panic);
-    assert_eq!(world.topology.tempo(world.now + Duration::from_secs(31)), Tempo::Worn);
+    assert_eq!(
+        world.topology.tempo(world.now + Duration::from_secs(31)),
+        Tempo::Worn
+    );
 }
 
 #[test]
 fn a_vanished_process_drains_its_idle_connections_and_a_late_one_does_not() {
     let mut world = World::trio();
     assert_eq!(world.tell(B, Evidence::Late), []);
-    assert_eq!(world.tell(C, failed(FailureKind::Unreachable)), [Action::Drain(C)]);
-    assert_eq!(world.tell(A, primary(1, 99)), [Action::Drain(A)], "restarted between two probes");
+    assert_eq!(
+        world.tell(C, failed(FailureKind::Unreachable)),
+        [Action::Drain(C)]
+    );
+    assert_eq!(
+        world.tell(A, primary(1, 99)),
+        [Action::Drain(A)],
+        "restarted between two probes"
+    );
 }
 
 #[test]
