@@ -45,13 +45,15 @@ pub(crate) fn exists(cluster: &Cluster, topic: &str) -> Result<bool, String> {
 /// Makes `topic` with as many partitions as `like`, replicated as the brokers are set up to. Blocks until every
 /// partition has a leader, for at most about 15 s.
 pub(crate) fn create_like(cluster: &Cluster, topic: &str, like: &str) -> Result<(), String> {
-    let count = partitions(cluster, like)?.unwrap_or(1);
+    let count = partitions(cluster, like)?.ok_or_else(|| format!("{like} does not exist yet"))?;
     let count = i32::try_from(count).unwrap_or(1);
     let admin: AdminClient<DefaultClientContext> = native::admin(&cluster.settings, &cluster.client_id)
         .create()
         .map_err(|error| error.to_string())?;
     let new = NewTopic::new(topic, count, TopicReplication::Fixed(-1));
-    let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
+    let options = AdminOptions::new()
+        .request_timeout(Some(CALL))
+        .operation_timeout(Some(CALL));
     let results = tokio::runtime::Handle::current()
         .block_on(admin.create_topics([&new], &options))
         .map_err(|error| error.to_string())?;

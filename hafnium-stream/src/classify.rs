@@ -18,7 +18,9 @@ pub(crate) fn classify(code: Code) -> Classified {
             not_run(false, Fault::Caller, "kafka.invalid_record")
         }
         Code::InvalidTopic => not_run(false, Fault::Caller, "kafka.invalid_topic"),
-        Code::UnknownTopic | Code::UnknownTopicOrPartition => not_run(true, Fault::Service, "kafka.unknown_topic"),
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+            not_run(true, Fault::Service, "kafka.unknown_topic")
+        }
         Code::UnknownPartition => not_run(true, Fault::Service, "kafka.unknown_partition"),
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
             not_run(true, Fault::Service, "kafka.not_authorized")

@@ -108,7 +108,13 @@ impl Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Failure({}, {}: {})", self.disposition.as_str(), self.class, self.reason)
+        write!(
+            f,
+            "Failure({}, {}: {})",
+            self.disposition.as_str(),
+            self.class,
+            self.reason
+        )
     }
 }
 
@@ -187,7 +193,10 @@ mod tests {
         #[error("writing the score")]
         struct Outer(#[source] std::num::ParseIntError);
         let failure = Failure::from(Outer("x".parse::<u32>().unwrap_err()));
-        assert_eq!(failure.reason(), "writing the score: invalid digit found in string");
+        assert_eq!(
+            failure.reason(),
+            "writing the score: invalid digit found in string"
+        );
     }
 
     #[test]
@@ -213,11 +222,19 @@ mod tests {
             }
         }
         let failure = |outcome, retryable| {
-            Failure::classify(&Known(Classified::new(outcome, retryable, Fault::Dependency, "x.y")))
+            Failure::classify(&Known(Classified::new(
+                outcome,
+                retryable,
+                Fault::Dependency,
+                "x.y",
+            )))
         };
         assert_eq!(failure(Outcome::NotRun, true).disposition(), Disposition::Retry);
         assert_eq!(failure(Outcome::Unknown, false).disposition(), Disposition::Retry);
         let never = failure(Outcome::NotRun, false);
-        assert_eq!((never.disposition(), never.class()), (Disposition::DeadLetter, "x.y"));
+        assert_eq!(
+            (never.disposition(), never.class()),
+            (Disposition::DeadLetter, "x.y")
+        );
     }
 }

@@ -50,7 +50,11 @@ impl Kafka {
     ///
     /// # Errors
     /// [`SettingsError`] when a value is out of its range or would break a guarantee.
-    pub fn new(name: impl Into<String>, settings: KafkaSettings, cx: &Context) -> Result<Self, SettingsError> {
+    pub fn new(
+        name: impl Into<String>,
+        settings: KafkaSettings,
+        cx: &Context,
+    ) -> Result<Self, SettingsError> {
         native::check(&settings)?;
         let name = name.into();
         let component = format!("kafka.{name}");
@@ -167,17 +171,20 @@ impl Component for Kafka {
             let flushed = deadline
                 .bound("acknowledgements", cluster.credits.all_returned())
                 .await;
-            let waiting = cluster.topics.in_flight();
+            let unacknowledged = self.under_way();
             cluster.link.close();
             match flushed {
                 Ok(()) => Stopped::Clean,
-                Err(_) => Stopped::Incomplete(
-                    waiting
-                        .into_iter()
-                        .map(|(topic, count)| format!("{}: {count} records to {topic} unacknowledged", cluster.component))
-                        .collect(),
-                ),
+                Err(_) => Stopped::Incomplete(unacknowledged),
             }
         })
+    }
+
+    fn under_way(&self) -> Vec<String> {
+        let component = &self.cluster.component;
+        let in_flight = self.cluster.topics.in_flight().into_iter();
+        in_flight
+            .map(|(topic, count)| format!("{component}: {count} records to {topic} unacknowledged"))
+            .collect()
     }
 }

@@ -9,26 +9,62 @@ use crate::settings::{KafkaSettings, SettingsError};
 const REFUSED: &[(&str, &str)] = &[
     ("bootstrap.servers", "set bootstrap_servers"),
     ("metadata.broker.list", "set bootstrap_servers"),
-    ("client.id", "it is the service's instance, by which brokers' logs and quotas find it"),
+    (
+        "client.id",
+        "it is the service's instance, by which brokers' logs and quotas find it",
+    ),
     ("group.id", "it is declared with the consumer"),
-    ("acks", "a record counts as sent once every in-sync replica has it"),
-    ("request.required.acks", "a record counts as sent once every in-sync replica has it"),
-    ("enable.idempotence", "without it a resend doubles or reorders records"),
-    ("enable.gapless.guarantee", "one record that times out would end the producer for good"),
+    (
+        "acks",
+        "a record counts as sent once every in-sync replica has it",
+    ),
+    (
+        "request.required.acks",
+        "a record counts as sent once every in-sync replica has it",
+    ),
+    (
+        "enable.idempotence",
+        "without it a resend doubles or reorders records",
+    ),
+    (
+        "enable.gapless.guarantee",
+        "one record that times out would end the producer for good",
+    ),
     ("transactional.id", "the producer is shared, a transaction is not"),
     ("delivery.timeout.ms", "set delivery_timeout"),
     ("message.timeout.ms", "set delivery_timeout"),
     ("socket.timeout.ms", "set request_timeout"),
-    ("queue.buffering.max.messages", "set buffer_records; room in the queue is what `send` waits for"),
-    ("queue.buffering.max.kbytes", "set buffer_bytes; room in the queue is what `send` waits for"),
+    (
+        "queue.buffering.max.messages",
+        "set buffer_records; room in the queue is what `send` waits for",
+    ),
+    (
+        "queue.buffering.max.kbytes",
+        "set buffer_bytes; room in the queue is what `send` waits for",
+    ),
     ("session.timeout.ms", "set session_timeout"),
     ("queued.max.messages.kbytes", "set prefetch_bytes"),
-    ("enable.auto.commit", "an offset is committed once its record was handled"),
-    ("enable.auto.offset.store", "an offset is committed once its record was handled"),
+    (
+        "enable.auto.commit",
+        "an offset is committed once its record was handled",
+    ),
+    (
+        "enable.auto.offset.store",
+        "an offset is committed once its record was handled",
+    ),
     ("auto.offset.reset", "it is declared with the consumer"),
-    ("partition.assignment.strategy", "eager rebalances stop every consumer of the group"),
-    ("group.protocol", "librdkafka 2.12 stalls with the consumer protocol (node-rdkafka #1146)"),
-    ("enable.partition.eof", "the consumer reads its position from records alone"),
+    (
+        "partition.assignment.strategy",
+        "eager rebalances stop every consumer of the group",
+    ),
+    (
+        "group.protocol",
+        "librdkafka 2.12 stalls with the consumer protocol (node-rdkafka #1146)",
+    ),
+    (
+        "enable.partition.eof",
+        "the consumer reads its position from records alone",
+    ),
     ("log.queue", "logs are served on the polling thread"),
 ];
 
@@ -39,7 +75,10 @@ fn common(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", &settings.bootstrap_servers)
         .set("client.id", client_id)
-        .set("socket.timeout.ms", settings.request_timeout.get().as_millis().to_string())
+        .set(
+            "socket.timeout.ms",
+            settings.request_timeout.get().as_millis().to_string(),
+        )
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.ms", "50")
         // The default of 10 s keeps a client away from a broker that is back since long.
@@ -64,7 +103,10 @@ pub(crate) fn producer(settings: &KafkaSettings, client_id: &str) -> ClientConfi
         .set("enable.idempotence", "true")
         // A key lands on the partition where the Java clients put it.
         .set("partitioner", "murmur2_random")
-        .set("message.timeout.ms", settings.delivery_timeout.get().as_millis().to_string())
+        .set(
+            "message.timeout.ms",
+            settings.delivery_timeout.get().as_millis().to_string(),
+        )
         .set("queue.buffering.max.messages", records.to_string())
         .set("queue.buffering.max.kbytes", kibibytes.to_string());
     config
@@ -85,7 +127,10 @@ pub(crate) fn consumer(settings: &KafkaSettings, client_id: &str, group: &str, r
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", reset)
         .set("fetch.error.backoff.ms", "100")
-        .set("queued.max.messages.kbytes", (settings.prefetch_bytes.bytes() / 1024).max(1).to_string());
+        .set(
+            "queued.max.messages.kbytes",
+            (settings.prefetch_bytes.bytes() / 1024).max(1).to_string(),
+        );
     config
 }
 
@@ -98,7 +143,10 @@ pub(crate) fn admin(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
 pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
     let value = |key, reason| Err(SettingsError::Value { key, reason });
     if settings.bootstrap_servers.trim().is_empty() {
-        return value("bootstrap_servers", "expected host:port, several separated by commas");
+        return value(
+            "bootstrap_servers",
+            "expected host:port, several separated by commas",
+        );
     }
     if settings.buffer_records == 0 || settings.buffer_records > 5_000_000 {
         return value("buffer_records", "expected 1 to 5000000 records");
@@ -110,10 +158,28 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
         return value("prefetch_bytes", "expected \"1KiB\" to \"1GiB\"");
     }
     let limits = [
-        ("delivery_timeout", settings.delivery_timeout, 1000, 3_600_000, "expected \"1s\" to \"1h\""),
+        (
+            "delivery_timeout",
+            settings.delivery_timeout,
+            1000,
+            3_600_000,
+            "expected \"1s\" to \"1h\"",
+        ),
         // librdkafka wants room for a fetch that waits half a second for records.
-        ("request_timeout", settings.request_timeout, 2000, 300_000, "expected \"2s\" to \"5m\""),
-        ("session_timeout", settings.session_timeout, 1000, 300_000, "expected \"1s\" to \"5m\""),
+        (
+            "request_timeout",
+            settings.request_timeout,
+            2000,
+            300_000,
+            "expected \"2s\" to \"5m\"",
+        ),
+        (
+            "session_timeout",
+            settings.session_timeout,
+            1000,
+            300_000,
+            "expected \"1s\" to \"5m\"",
+        ),
     ];
     for (key, duration, least, most, reason) in limits {
         if !(least..=most).contains(&duration.get().as_millis()) {
@@ -122,22 +188,30 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
     }
     for key in settings.librdkafka.keys() {
         if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == key) {
-            return Err(SettingsError::Refused { key: key.clone(), reason });
+            return Err(SettingsError::Refused {
+                key: key.clone(),
+                reason,
+            });
         }
     }
     // librdkafka checks names and ranges of the rest, without a client and without I/O.
     let native = |error: KafkaError| SettingsError::Native {
         reason: match error {
             // Its description repeats the value, which may be a secret.
-            KafkaError::ClientConfig(_, _, key, _) => format!("\"{key}\" is not known or its value is not accepted"),
+            KafkaError::ClientConfig(_, _, key, _) => {
+                format!("\"{key}\" is not known or its value is not accepted")
+            }
             other => other.to_string(),
         },
     };
-    producer(settings, "check").create_native_config().map_err(native)?;
-    consumer(settings, "check", "check", "earliest").create_native_config().map_err(native)?;
+    producer(settings, "check")
+        .create_native_config()
+        .map_err(native)?;
+    consumer(settings, "check", "check", "earliest")
+        .create_native_config()
+        .map_err(native)?;
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -174,9 +248,19 @@ mod tests {
     #[test]
     fn values_out_of_range_are_named() {
         let mut settings = KafkaSettings::new(" ");
-        assert!(check(&settings).unwrap_err().to_string().starts_with("bootstrap_servers"));
+        assert!(
+            check(&settings)
+                .unwrap_err()
+                .to_string()
+                .starts_with("bootstrap_servers")
+        );
         settings.bootstrap_servers = "localhost:9092".into();
         settings.session_timeout = hafnium_core::config::Duration::from_millis(10);
-        assert!(check(&settings).unwrap_err().to_string().starts_with("session_timeout"));
+        assert!(
+            check(&settings)
+                .unwrap_err()
+                .to_string()
+                .starts_with("session_timeout")
+        );
     }
 }

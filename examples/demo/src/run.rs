@@ -205,7 +205,7 @@ fn fleet(rig: &Rig, logs: std::path::PathBuf) -> Result<Fleet, Failed> {
             ("HAFNIUM__REDIS__VELOCITY__URL", rig.redis.sentinel_url()),
             ("HAFNIUM__KAFKA__EVENTS__BOOTSTRAP_SERVERS", rig.kafka.bootstrap()),
             ("HAFNIUM__SHUTDOWN__DRAIN_DELAY", "1s".to_owned()),
-            ("HAFNIUM__TELEMETRY__LOG__FORMAT", "json".to_owned()),
+            ("HAFNIUM__TELEMETRY__LOG_FORMAT", "json".to_owned()),
         ],
     })
 }

@@ -25,7 +25,8 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_the_most() {
-        let bound = |attempt| pause(Duration::from_millis(100), Duration::from_secs(1), attempt, 1.0).as_millis();
+        let bound =
+            |attempt| pause(Duration::from_millis(100), Duration::from_secs(1), attempt, 1.0).as_millis();
         assert_eq!([1, 2, 3, 4, 5, 6].map(bound), [100, 200, 400, 800, 1000, 1000]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hafnium_core::health::{Check, Registration};
@@ -49,6 +49,8 @@ pub struct Consumer {
     events: Sender<Event>,
     /// Taken by the thread.
     inbox: Mutex<Option<Receiver<Event>>>,
+    /// Made at the start, within the runtime.
+    shop: OnceLock<Arc<Workshop>>,
     _health: Registration,
 }
 
@@ -108,6 +110,7 @@ impl Consumer {
             metrics: cx.metrics().clone(),
             propagation: cx.propagation().clone(),
             inbox: Mutex::new(Some(inbox)),
+            shop: OnceLock::new(),
             name,
             component,
             spec,
@@ -156,10 +159,26 @@ impl Consumer {
     }
 
     /// Runs the thread, and what accompanies it.
-    fn run(&self, inbox: Receiver<Event>, watch: lifecycle::Watch) -> Result<(), StartError> {
+    fn run(&self, inbox: Receiver<Event>, cx: &Context) -> Result<(), StartError> {
         let runtime = Handle::current();
-        let shop = Arc::new(self.workshop(runtime.clone()));
-        let poller = Poller::new(self.native()?, inbox, shop.clone(), self.state.clone(), self.drain_timeout);
+        let shop = self
+            .shop
+            .get_or_init(|| Arc::new(self.workshop(runtime.clone())))
+            .clone();
+        let settings = &self.kafka.cluster.settings;
+        // A commit without a coordinator blocks the thread for some of these; only what is longer is a defect of ours.
+        let limit =
+            Duration::from_secs(60) + 3 * (settings.session_timeout.get() + settings.request_timeout.get());
+        let pulse = cx.health().heartbeat(format!("{}.poll", self.component), limit);
+        let native = self.native()?;
+        let poller = Poller::new(
+            native,
+            inbox,
+            shop.clone(),
+            self.state.clone(),
+            pulse,
+            self.drain_timeout,
+        );
         let ending = EndsWithThread(self.state.clone());
         self.state.start();
         std::thread::Builder::new()
@@ -169,7 +188,7 @@ impl Consumer {
                 poller.run();
             })
             .map_err(|error| StartError::failed(&self.component, error))?;
-        let (state, events) = (self.state.clone(), self.events.clone());
+        let (state, events, watch) = (self.state.clone(), self.events.clone(), cx.lifecycle().clone());
         runtime.spawn(async move {
             tokio::select! {
                 () = watch.reached(lifecycle::State::Draining) => {
@@ -195,7 +214,8 @@ struct EndsWithThread(Arc<State>);
 
 impl Drop for EndsWithThread {
     fn drop(&mut self) {
-        self.0.end(Ending::Failed("the polling thread ended unexpectedly".into()));
+        self.0
+            .end(Ending::Failed("the polling thread ended unexpectedly".into()));
     }
 }
 
@@ -208,7 +228,7 @@ impl Component for Consumer {
         Box::pin(async move {
             let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
             match inbox {
-                Some(inbox) => self.run(inbox, cx.lifecycle().clone()),
+                Some(inbox) => self.run(inbox, cx),
                 None => Ok(()),
             }
         })
@@ -221,9 +241,15 @@ impl Component for Consumer {
             }
             // Fails when the thread has ended, which the wait then sees.
             let _ = self.events.send(Event::Stop(deadline.instant().into_std()));
-            let ended = deadline.bound("the consumer to leave its group", self.state.wait_ended()).await;
-            let mut stragglers: Vec<String> =
-                self.state.stragglers().iter().map(|name| format!("{}: {name}", self.component)).collect();
+            let ended = deadline
+                .bound("the consumer to leave its group", self.state.wait_ended())
+                .await;
+            let mut stragglers: Vec<String> = self
+                .state
+                .stragglers()
+                .iter()
+                .map(|name| format!("{}: {name}", self.component))
+                .collect();
             if ended.is_err() && stragglers.is_empty() {
                 stragglers.push(format!("{}: leaving the group", self.component));
             }
@@ -234,12 +260,24 @@ impl Component for Consumer {
             }
         })
     }
+
+    fn under_way(&self) -> Vec<String> {
+        let live = self.shop.get().map(|shop| shop.live()).unwrap_or_default();
+        live.into_iter()
+            .map(|((topic, partition), keys)| {
+                format!("{}: {topic}[{partition}]: {keys} keys", self.component)
+            })
+            .collect()
+    }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
         if self.state.is_started() && self.state.ended().is_none() {
-            tracing::warn!(consumer = self.name, "dropped without a stop; it leaves its group in the background");
+            tracing::warn!(
+                consumer = self.name,
+                "dropped without a stop; it leaves its group in the background"
+            );
             let _ = self.events.send(Event::Abandon);
         }
     }

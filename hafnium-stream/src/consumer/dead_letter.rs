@@ -91,12 +91,21 @@ impl DeadLetters {
         let full = letter(&topic, raw, &self.group, verdict, MOST_ORIGINAL_HEADERS);
         let mut result = self.producer.send(full).await;
         // A record near the topic's limit has no room for more headers; its bytes count more than those.
-        if result.as_ref().is_err_and(|error| error.code() == "kafka.too_large") {
-            result = self.producer.send(letter(&topic, raw, &self.group, verdict, 0)).await;
+        if result
+            .as_ref()
+            .is_err_and(|error| error.code() == "kafka.too_large")
+        {
+            result = self
+                .producer
+                .send(letter(&topic, raw, &self.group, verdict, 0))
+                .await;
         }
         let Err(error) = result else { return Ok(()) };
         if error.code() == "kafka.unknown_topic" {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&topic);
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&topic);
         }
         Err(error.to_string())
     }
@@ -105,7 +114,12 @@ impl DeadLetters {
     /// half a minute, librdkafka's wait for a topic to become known.
     async fn ensure(&self, source: &str) -> Result<(), String> {
         let topic = self.spec.dead_letter_topic_of(source);
-        let is_known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&topic);
+        let is_known = || {
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&topic)
+        };
         if is_known() {
             return Ok(());
         }
@@ -129,12 +143,20 @@ impl DeadLetters {
             }
         });
         looked.await.unwrap_or_else(|error| Err(error.to_string()))?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic);
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(topic);
         Ok(())
     }
 
     async fn pause(&self, attempt: u32) {
-        let pause = backoff::pause(Duration::from_millis(200), Duration::from_secs(5), attempt, fastrand::f64());
+        let pause = backoff::pause(
+            Duration::from_millis(200),
+            Duration::from_secs(5),
+            attempt,
+            fastrand::f64(),
+        );
         tokio::time::sleep(pause).await;
     }
 }
@@ -178,7 +200,10 @@ fn headers(raw: &RawRecord, group: &str, verdict: &Verdict<'_>, most: usize) -> 
         add("first-failure", text(&first));
     }
     add("error-class", text(clip(verdict.failure.class(), MOST_CLASS)));
-    add("error-message", text(clip(verdict.failure.reason(), MOST_MESSAGE)));
+    add(
+        "error-message",
+        text(clip(verdict.failure.reason(), MOST_MESSAGE)),
+    );
     if dropped > 0 {
         add("headers-dropped", text(&dropped.to_string()));
     }
@@ -190,7 +215,12 @@ fn text(value: &str) -> Bytes {
 }
 
 fn millis(time: SystemTime) -> Option<String> {
-    Some(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis().to_string())
+    Some(
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .ok()?
+            .as_millis()
+            .to_string(),
+    )
 }
 
 /// The beginning of `text`, at most `most` bytes, cut between characters.
@@ -211,14 +241,23 @@ mod tests {
             key: Some(Bytes::from_static(b"acc\xff")),
             payload: Some(Bytes::from_static(b"{")),
             timestamp: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)),
-            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), Bytes::copy_from_slice(v))).collect::<Headers>(),
+            headers: headers
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), Bytes::copy_from_slice(v)))
+                .collect::<Headers>(),
         }
     }
 
     fn made(raw: &RawRecord, failure: &Failure) -> Headers {
         let first_failure = SystemTime::UNIX_EPOCH + Duration::from_secs(2);
-        let verdict = Verdict { failure, attempts: 10, first_failure };
-        headers(raw, "risk", &verdict, MOST_ORIGINAL_HEADERS).into_iter().collect()
+        let verdict = Verdict {
+            failure,
+            attempts: 10,
+            first_failure,
+        };
+        headers(raw, "risk", &verdict, MOST_ORIGINAL_HEADERS)
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -240,7 +279,11 @@ mod tests {
         for (name, value) in expected {
             assert_eq!(made.get_str(name), Some(value), "{name}");
         }
-        assert_eq!(made.get("dead-letter-key"), Some(&b"acc\xff"[..]), "keys are bytes");
+        assert_eq!(
+            made.get("dead-letter-key"),
+            Some(&b"acc\xff"[..]),
+            "keys are bytes"
+        );
     }
 
     #[test]
@@ -252,7 +295,12 @@ mod tests {
         assert_eq!(made.get_str("small"), Some("kept"));
         assert_eq!(made.get("big"), None);
         assert_eq!(made.get_str("dead-letter-headers-dropped"), Some("1"));
-        assert_eq!(made.iter().filter(|(name, _)| *name == "dead-letter-attempts").count(), 1);
+        assert_eq!(
+            made.iter()
+                .filter(|(name, _)| *name == "dead-letter-attempts")
+                .count(),
+            1
+        );
         let message = made.get_str("dead-letter-error-message").unwrap();
         assert!(message.len() <= MOST_MESSAGE && message.chars().all(|c| c == 'ü'));
     }

@@ -44,7 +44,11 @@ impl Figures {
             group: group.to_owned(),
             consumed,
             duration,
-            retries: metrics.counter("hafnium.consumer.retries", "{attempt}", "Attempts that will be repeated"),
+            retries: metrics.counter(
+                "hafnium.consumer.retries",
+                "{attempt}",
+                "Attempts that will be repeated",
+            ),
             dead_letters: metrics.counter(
                 "hafnium.consumer.dead_letters",
                 "{message}",

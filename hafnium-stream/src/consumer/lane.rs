@@ -21,7 +21,13 @@ pub(crate) enum LaneKey {
 }
 
 impl LaneKey {
-    pub(crate) fn of(order: Order, topic: &Arc<str>, partition: i32, key: Option<&Bytes>, offset: i64) -> Self {
+    pub(crate) fn of(
+        order: Order,
+        topic: &Arc<str>,
+        partition: i32,
+        key: Option<&Bytes>,
+        offset: i64,
+    ) -> Self {
         match (order, key) {
             (Order::ByKey, Some(key)) => Self::Key(topic.clone(), partition, key.clone()),
             (Order::ByPartition, _) => Self::Partition(topic.clone(), partition),
@@ -29,9 +35,10 @@ impl LaneKey {
         }
     }
 
-    pub(crate) fn is_of(&self, topic: &str, partition: i32) -> bool {
-        let (Self::Key(own, number, _) | Self::Partition(own, number) | Self::Alone(own, number, _)) = self;
-        *number == partition && **own == *topic
+    pub(crate) fn partition(&self) -> (Arc<str>, i32) {
+        let (Self::Key(topic, number, _) | Self::Partition(topic, number) | Self::Alone(topic, number, _)) =
+            self;
+        (topic.clone(), *number)
     }
 }
 

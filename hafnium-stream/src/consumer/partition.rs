@@ -37,7 +37,9 @@ impl Partition {
 
     /// The offset to commit, if there is a new one.
     pub(crate) fn to_commit(&self) -> Option<i64> {
-        self.tracker.committable().filter(|offset| Some(*offset) != self.committed)
+        self.tracker
+            .committable()
+            .filter(|offset| Some(*offset) != self.committed)
     }
 }
 

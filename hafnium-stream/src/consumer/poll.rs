@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use hafnium_core::health::Heartbeat;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -32,6 +33,7 @@ pub(crate) struct Poller {
     events: Sender<Event>,
     shop: Arc<Workshop>,
     state: Arc<State>,
+    pulse: Heartbeat,
     drain_timeout: Duration,
     partitions: Partitions,
     leaving: VecDeque<Leaving>,
@@ -55,6 +57,7 @@ impl Poller {
         inbox: Receiver<Event>,
         shop: Arc<Workshop>,
         state: Arc<State>,
+        pulse: Heartbeat,
         drain_timeout: Duration,
     ) -> Self {
         let spec = &shop.spec;
@@ -66,6 +69,7 @@ impl Poller {
             inbox,
             shop,
             state,
+            pulse,
             drain_timeout,
             partitions: Partitions::default(),
             leaving: VecDeque::new(),
@@ -81,6 +85,7 @@ impl Poller {
         loop {
             let now = Instant::now();
             self.state.poll();
+            self.pulse.beat();
             while let Ok(event) = self.inbox.try_recv() {
                 self.take(event, now);
             }
@@ -134,7 +139,12 @@ impl Poller {
 
     fn take(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Ended { lease, offset, bytes, end } => {
+            Event::Ended {
+                lease,
+                offset,
+                bytes,
+                end,
+            } => {
                 self.pressure.give_back(bytes);
                 let Some(partition) = self.partitions.get_mut(&lease.topic, lease.partition) else {
                     return;
@@ -191,12 +201,20 @@ impl Poller {
                 let full = !partition.paused && partition.tracker.span() >= MOST_SPAN;
                 if full {
                     partition.paused = true;
-                    report("pause", consumer.pause(&one(message.topic(), message.partition())));
+                    report(
+                        "pause",
+                        consumer.pause(&one(message.topic(), message.partition())),
+                    );
                 }
                 let bytes = message.payload_len() + message.key_len();
                 let raw = raw(&message, partition.lease.topic.clone());
                 self.pressure.take(bytes);
-                Ok(Work::new(raw, partition.lease.clone(), bytes, self.events.clone()))
+                Ok(Work::new(
+                    raw,
+                    partition.lease.clone(),
+                    bytes,
+                    self.events.clone(),
+                ))
             }
             Some(Err(error)) => Err(error),
         };
@@ -223,7 +241,8 @@ impl Poller {
                 | RDKafkaErrorCode::GroupAuthorizationFailed),
             ) => {
                 let topics = self.shop.spec.topics().join(", ");
-                self.state.raise(Problem::Subscription, format!("{topics}: {code}"));
+                self.state
+                    .raise(Problem::Subscription, format!("{topics}: {code}"));
             }
             other => tracing::debug!(group = self.shop.group, error = %other, "librdkafka reports an error"),
         }
@@ -233,19 +252,34 @@ impl Poller {
         while let Some(rebalance) = self.consumer.context().next() {
             match rebalance {
                 Rebalance::Assigned(partitions) => self.assigned(&partitions),
-                Rebalance::Revoked { partitions, lost: true } => {
-                    tracing::warn!(group = self.shop.group, count = partitions.count(), "partitions were lost");
+                Rebalance::Revoked {
+                    partitions,
+                    lost: true,
+                } => {
+                    tracing::warn!(
+                        group = self.shop.group,
+                        count = partitions.count(),
+                        "partitions were lost"
+                    );
                     for element in partitions.elements() {
-                        if let Some(partition) = self.partitions.remove(element.topic(), element.partition()) {
+                        if let Some(partition) = self.partitions.remove(element.topic(), element.partition())
+                        {
                             partition.lease.surrender();
                             partition.lease.cut.cancel();
                         }
                     }
-                    report("incremental_unassign", self.consumer.incremental_unassign(&partitions));
+                    report(
+                        "incremental_unassign",
+                        self.consumer.incremental_unassign(&partitions),
+                    );
                 }
-                Rebalance::Revoked { partitions, lost: false } => {
+                Rebalance::Revoked {
+                    partitions,
+                    lost: false,
+                } => {
                     for element in partitions.elements() {
-                        if let Some(partition) = self.partitions.get_mut(element.topic(), element.partition()) {
+                        if let Some(partition) = self.partitions.get_mut(element.topic(), element.partition())
+                        {
                             partition.surrender();
                         }
                     }
@@ -257,11 +291,17 @@ impl Poller {
     }
 
     fn assigned(&mut self, partitions: &TopicPartitionList) {
-        tracing::info!(group = self.shop.group, count = partitions.count(), "partitions assigned");
+        tracing::info!(
+            group = self.shop.group,
+            count = partitions.count(),
+            "partitions assigned"
+        );
         self.state.solve(Problem::Subscription);
         for element in partitions.elements() {
             self.generation += 1;
-            let partition = self.partitions.insert(element.topic(), element.partition(), self.generation);
+            let partition = self
+                .partitions
+                .insert(element.topic(), element.partition(), self.generation);
             if self.phase.is_draining() {
                 partition.surrender();
             }
@@ -283,8 +323,13 @@ impl Poller {
                 return;
             }
             drop(elements);
-            self.commit();
-            let Some(leaving) = self.leaving.pop_front() else { return };
+            if !self.commit() {
+                // Once more: what is not committed now is done twice, here and by the next member.
+                self.commit();
+            }
+            let Some(leaving) = self.leaving.pop_front() else {
+                return;
+            };
             let mut unfinished = 0;
             for element in leaving.partitions.elements() {
                 if let Some(partition) = self.partitions.remove(element.topic(), element.partition()) {
@@ -293,8 +338,16 @@ impl Poller {
                 }
             }
             let count = leaving.partitions.count();
-            tracing::info!(group = self.shop.group, count, unfinished, "partitions given back");
-            report("incremental_unassign", self.consumer.incremental_unassign(&leaving.partitions));
+            tracing::info!(
+                group = self.shop.group,
+                count,
+                unfinished,
+                "partitions given back"
+            );
+            report(
+                "incremental_unassign",
+                self.consumer.incremental_unassign(&leaving.partitions),
+            );
         }
     }
 
@@ -305,7 +358,10 @@ impl Poller {
         for partition in self.partitions.iter() {
             if let Some(offset) = partition.to_commit() {
                 let lease = &partition.lease;
-                report("commit", list.add_partition_offset(&lease.topic, lease.partition, Offset::Offset(offset)));
+                report(
+                    "commit",
+                    list.add_partition_offset(&lease.topic, lease.partition, Offset::Offset(offset)),
+                );
             }
         }
         if list.count() == 0 {
@@ -329,7 +385,10 @@ impl Poller {
     }
 
     fn in_hand(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.tracker.in_hand()).sum()
+        self.partitions
+            .iter()
+            .map(|partition| partition.tracker.in_hand())
+            .sum()
     }
 
     /// Hands back what is left, commits, leaves the group.
@@ -344,9 +403,18 @@ impl Poller {
         }
         self.consumer.context().close();
         for leaving in self.leaving.drain(..) {
-            report("incremental_unassign", self.consumer.incremental_unassign(&leaving.partitions));
+            report(
+                "incremental_unassign",
+                self.consumer.incremental_unassign(&leaving.partitions),
+            );
         }
-        let Self { consumer, state, failed, shop, .. } = self;
+        let Self {
+            consumer,
+            state,
+            failed,
+            shop,
+            ..
+        } = self;
         // Leaves the group, and serves the rebalance that comes of it. Without brokers it takes up to a session
         // timeout (librdkafka), which is why it happens here and not in anybody's `drop`.
         drop(consumer);
@@ -356,15 +424,22 @@ impl Poller {
 
     /// What is still in hand, by partition.
     fn stragglers(&self) -> Vec<String> {
+        let live = self.shop.live();
         let mut names: Vec<String> = self
             .partitions
             .iter()
             .filter(|partition| partition.tracker.in_hand() > 0)
             .map(|partition| {
                 let lease = &partition.lease;
-                let keys = self.shop.keys_of(&lease.topic, lease.partition);
+                let keys = live
+                    .get(&(lease.topic.clone(), lease.partition))
+                    .copied()
+                    .unwrap_or_default();
                 let records = partition.tracker.in_hand();
-                format!("{}[{}]: {records} records of {keys} keys", lease.topic, lease.partition)
+                format!(
+                    "{}[{}]: {records} records of {keys} keys",
+                    lease.topic, lease.partition
+                )
             })
             .collect();
         names.sort();
@@ -406,9 +481,15 @@ fn report(call: &'static str, result: Result<(), KafkaError>) {
 fn raw(message: &BorrowedMessage<'_>, topic: Arc<str>) -> RawRecord {
     let headers = message.headers().map(|headers| {
         let owned = |value: Option<&[u8]>| value.map(Bytes::copy_from_slice).unwrap_or_default();
-        headers.iter().map(|header| (header.key.to_owned(), owned(header.value))).collect()
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), owned(header.value)))
+            .collect()
     });
-    let millis = message.timestamp().to_millis().and_then(|millis| u64::try_from(millis).ok());
+    let millis = message
+        .timestamp()
+        .to_millis()
+        .and_then(|millis| u64::try_from(millis).ok());
     RawRecord {
         topic,
         partition: message.partition(),

@@ -91,7 +91,11 @@ mod tests {
         }
         assert_eq!(pressure.flow(now), Flow::Hold);
         pressure.give_back(1);
-        assert_eq!(pressure.flow(now + PATIENCE * 2), Flow::Poll, "room in time: no pause");
+        assert_eq!(
+            pressure.flow(now + PATIENCE * 2),
+            Flow::Poll,
+            "room in time: no pause"
+        );
         pressure.take(1);
         assert_eq!(pressure.flow(now + PATIENCE * 2), Flow::Hold);
         assert_eq!(pressure.flow(now + PATIENCE * 3), Flow::Pause);

@@ -1,6 +1,7 @@
 //! From a taken record to its end: attempts, pauses, dead letter.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::Sender;
@@ -28,7 +29,11 @@ use crate::record::Record;
 /// A decoder and a handler behind one type.
 pub(crate) trait Process: Send + Sync + 'static {
     /// One attempt; `Err` when the bytes are not a value.
-    fn attempt<'a>(&'a self, raw: &RawRecord, attempt: u32) -> Result<BoxFuture<'a, Result<(), Failure>>, String>;
+    fn attempt<'a>(
+        &'a self,
+        raw: &RawRecord,
+        attempt: u32,
+    ) -> Result<BoxFuture<'a, Result<(), Failure>>, String>;
 }
 
 pub(crate) struct Handling<T, D, H> {
@@ -38,9 +43,16 @@ pub(crate) struct Handling<T, D, H> {
 }
 
 impl<T: 'static, D: Decode<T>, H: Handler<T>> Process for Handling<T, D, H> {
-    fn attempt<'a>(&'a self, raw: &RawRecord, attempt: u32) -> Result<BoxFuture<'a, Result<(), Failure>>, String> {
+    fn attempt<'a>(
+        &'a self,
+        raw: &RawRecord,
+        attempt: u32,
+    ) -> Result<BoxFuture<'a, Result<(), Failure>>, String> {
         // Decoded anew for each attempt: a handler owns its value, and values need not be `Clone`.
-        let value = self.decoder.decode(raw.payload.as_ref()).map_err(|error| error.to_string())?;
+        let value = self
+            .decoder
+            .decode(raw.payload.as_ref())
+            .map_err(|error| error.to_string())?;
         Ok(Box::pin(self.handler.handle(Record {
             value,
             key: raw.key.clone(),
@@ -72,18 +84,32 @@ impl Workshop {
     /// Takes a record into its lane. Called by the polling thread; never blocks.
     pub(crate) fn accept(self: &Arc<Self>, work: Work) {
         let raw = &work.raw;
-        let key = LaneKey::of(self.spec.order, &raw.topic, raw.partition, raw.key.as_ref(), raw.offset);
-        let now = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).arrive(&key, work);
+        let key = LaneKey::of(
+            self.spec.order,
+            &raw.topic,
+            raw.partition,
+            raw.key.as_ref(),
+            raw.offset,
+        );
+        let now = self
+            .lanes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .arrive(&key, work);
         if let Some(work) = now {
             let shop = self.clone();
             self.runtime.spawn(async move { shop.walk(key, work).await });
         }
     }
 
-    /// How many lanes of the partition live.
-    pub(crate) fn keys_of(&self, topic: &str, partition: i32) -> usize {
+    /// How many keys of each partition have records that wait or are being handled.
+    pub(crate) fn live(&self) -> BTreeMap<(Arc<str>, i32), usize> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.keys().filter(|key| key.is_of(topic, partition)).count()
+        let mut live = BTreeMap::new();
+        for key in lanes.keys() {
+            *live.entry(key.partition()).or_default() += 1;
+        }
+        live
     }
 
     /// One lane from its first record until none waits.
@@ -92,11 +118,17 @@ impl Workshop {
         while let Some(work) = next {
             let span = self.span(&work.raw);
             // A panic outside the handler's own boundary must not leave the lane blocked for ever.
-            let handled = AssertUnwindSafe(self.handle(work).instrument(span)).catch_unwind().await;
+            let handled = AssertUnwindSafe(self.handle(work).instrument(span))
+                .catch_unwind()
+                .await;
             if handled.is_err() {
                 tracing::error!("handling of a record panicked; the record is handed back");
             }
-            next = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).next(&key);
+            next = self
+                .lanes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next(&key);
         }
     }
 
@@ -128,7 +160,11 @@ impl Workshop {
             let first_failure = *first_failure.get_or_insert_with(SystemTime::now);
             match failure.disposition() {
                 Disposition::Skip => {
-                    tracing::warn!(class = failure.class(), reason = failure.reason(), "record skipped");
+                    tracing::warn!(
+                        class = failure.class(),
+                        reason = failure.reason(),
+                        "record skipped"
+                    );
                     return End::Done;
                 }
                 Disposition::Stop => {
@@ -140,7 +176,13 @@ impl Workshop {
                 Disposition::Retry if attempt < self.spec.max_attempts => {
                     let (first, most) = self.spec.backoff;
                     let pause = backoff::pause(first, most, attempt, fastrand::f64());
-                    tracing::debug!(attempt, class = failure.class(), reason = failure.reason(), ?pause, "retried");
+                    tracing::debug!(
+                        attempt,
+                        class = failure.class(),
+                        reason = failure.reason(),
+                        ?pause,
+                        "retried"
+                    );
                     self.figures.retried(&raw.topic, &failure);
                     tokio::time::sleep(pause).await;
                     attempt += 1;
@@ -177,7 +219,10 @@ impl Workshop {
                 Err(reason) => Err(Failure::dead_letter(reason).with_class("undecodable")),
             }
         });
-        let result = match deadline.scope(deadline.bound("the handler", handled.catch_unwind())).await {
+        let result = match deadline
+            .scope(deadline.bound("the handler", handled.catch_unwind()))
+            .await
+        {
             Ok(Ok(result)) => result,
             Ok(Err(panic)) => {
                 Err(Failure::retry(format!("the handler panicked: {}", said(&*panic))).with_class("panic"))
@@ -185,7 +230,8 @@ impl Workshop {
             Err(error) => Err(Failure::retry(error).with_class("handler_timeout")),
         };
         let failure = result.as_ref().err();
-        self.figures.attempted(&raw.topic, begun.elapsed().as_secs_f64(), failure);
+        self.figures
+            .attempted(&raw.topic, begun.elapsed().as_secs_f64(), failure);
         if let Some(failure) = failure {
             Span::current().record("otel.status_code", "ERROR");
             Span::current().record("error.type", failure.class());
@@ -209,7 +255,8 @@ impl Workshop {
         );
         if !span.is_disabled() {
             span.record("otel.name", format!("process {}", raw.topic));
-            self.propagation.extract(&span, |name| raw.headers.get_str(name).map(str::to_owned));
+            self.propagation
+                .extract(&span, |name| raw.headers.get_str(name).map(str::to_owned));
         }
         span
     }
@@ -218,5 +265,9 @@ impl Workshop {
 /// What a panic said.
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("nothing that can be shown")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("nothing that can be shown")
 }
+
+#[cfg(test)]
+mod tests;

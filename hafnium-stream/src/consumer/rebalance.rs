@@ -21,7 +21,10 @@ pub(crate) enum Rebalance {
     /// They are ours now.
     Assigned(TopicPartitionList),
     /// They are to be given back, or (`lost`) belong to someone else already.
-    Revoked { partitions: TopicPartitionList, lost: bool },
+    Revoked {
+        partitions: TopicPartitionList,
+        lost: bool,
+    },
 }
 
 /// Serves librdkafka's callbacks, all of them on the polling thread.
@@ -42,7 +45,10 @@ impl Callbacks {
 
     /// The next decision to serve.
     pub(crate) fn next(&self) -> Option<Rebalance> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.noted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 
     /// From now on partitions are given back as soon as that is asked: everything was finished or handed back.
@@ -62,8 +68,18 @@ impl ClientContext for Callbacks {
 }
 
 impl ConsumerContext for Callbacks {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let note = |rebalance| self.noted.lock().unwrap_or_else(PoisonError::into_inner).push_back(rebalance);
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        kind: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let note = |rebalance| {
+            self.noted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back(rebalance)
+        };
         let answered = if kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             note(Rebalance::Assigned(partitions.clone()));
             consumer.incremental_assign(partitions)

@@ -221,8 +221,15 @@ impl ConsumerSpec {
         if self.group.as_deref().is_none_or(str::is_empty) {
             return value("group", "expected the name of a group");
         }
-        if self.dead_letter_topic.as_ref().is_some_and(|topic| self.topics.contains(topic)) {
-            return value("dead_letter_topic", "it is one of the topics read, so dead letters would come again");
+        if self
+            .dead_letter_topic
+            .as_ref()
+            .is_some_and(|topic| self.topics.contains(topic))
+        {
+            return value(
+                "dead_letter_topic",
+                "it is one of the topics read, so dead letters would come again",
+            );
         }
         if self.concurrency == 0 || self.max_in_flight == 0 || self.max_in_flight_bytes == 0 {
             return value("concurrency and max_in_flight", "expected at least 1");
@@ -231,11 +238,19 @@ impl ConsumerSpec {
             return value("max_attempts", "expected at least 1");
         }
         if self.handler_timeout.is_zero() || self.backoff.0.is_zero() || self.backoff.1 < self.backoff.0 {
-            return value("handler_timeout and backoff", "expected more than zero, the longest pause not below the first");
+            return value(
+                "handler_timeout and backoff",
+                "expected more than zero, the longest pause not below the first",
+            );
         }
-        let drain = self.drain_timeout.unwrap_or((session_timeout / 2).min(Duration::from_secs(5)));
+        let drain = self
+            .drain_timeout
+            .unwrap_or((session_timeout / 2).min(Duration::from_secs(5)));
         if drain >= session_timeout {
-            return value("drain_timeout", "expected less than the cluster's session_timeout");
+            return value(
+                "drain_timeout",
+                "expected less than the cluster's session_timeout",
+            );
         }
         Ok(drain)
     }
@@ -266,7 +281,10 @@ mod tests {
             (good.clone().drain_timeout(session), "drain_timeout"),
         ];
         for (spec, named) in bad {
-            assert!(spec.check(session).unwrap_err().to_string().starts_with(named), "{named}");
+            assert!(
+                spec.check(session).unwrap_err().to_string().starts_with(named),
+                "{named}"
+            );
         }
     }
 }

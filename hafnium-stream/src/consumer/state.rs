@@ -79,7 +79,11 @@ impl State {
     }
 
     pub(crate) fn solve(&self, problem: Problem) {
-        let solved = self.problems.lock().unwrap_or_else(PoisonError::into_inner).remove(&problem);
+        let solved = self
+            .problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&problem);
         if solved.is_some() {
             tracing::info!(problem = problem.as_str(), "the consumer has recovered");
         }
@@ -90,7 +94,10 @@ impl State {
     }
 
     pub(crate) fn stragglers(&self) -> Vec<String> {
-        self.stragglers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stragglers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The thread ends; the first reason stays.
@@ -124,10 +131,13 @@ impl State {
             None if !self.is_started() => return Status::Degraded("not started".into()),
             None => {}
         }
-        let silent = now.saturating_duration_since(*self.polled.lock().unwrap_or_else(PoisonError::into_inner));
+        let silent =
+            now.saturating_duration_since(*self.polled.lock().unwrap_or_else(PoisonError::into_inner));
         let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reasons: Vec<String> =
-            problems.iter().map(|(problem, reason)| format!("{}: {reason}", problem.as_str())).collect();
+        let mut reasons: Vec<String> = problems
+            .iter()
+            .map(|(problem, reason)| format!("{}: {reason}", problem.as_str()))
+            .collect();
         if silent > SILENT {
             reasons.push(format!("the polling thread is silent for {} s", silent.as_secs()));
         }
@@ -151,7 +161,10 @@ mod tests {
         state.start();
         assert_eq!(state.health(now), Status::Up);
         state.raise(Problem::DeadLetters, "no topic".into());
-        assert_eq!(state.health(now), Status::Degraded("dead letters: no topic".into()));
+        assert_eq!(
+            state.health(now),
+            Status::Degraded("dead letters: no topic".into())
+        );
         state.solve(Problem::DeadLetters);
         assert_eq!(state.health(now), Status::Up);
         assert!(matches!(state.health(now + SILENT * 2), Status::Degraded(_)));

@@ -32,7 +32,12 @@ pub(crate) enum End {
 /// What the polling thread is told.
 pub(crate) enum Event {
     /// A record's way ended; `bytes` of room are free again.
-    Ended { lease: Arc<Lease>, offset: i64, bytes: usize, end: End },
+    Ended {
+        lease: Arc<Lease>,
+        offset: i64,
+        bytes: usize,
+        end: End,
+    },
     /// Take nothing new, finish what began, commit, leave the group.
     Drain,
     /// The same, until the instant at the latest.

@@ -49,7 +49,12 @@ impl SendError {
 
     pub(crate) fn no_acknowledgement(topic: &str, waited: Duration) -> Self {
         let reason = format!("no acknowledgement within {waited:?}; it may still be delivered");
-        let answer = Classified::new(Outcome::Unknown, false, Fault::Dependency, "kafka.no_acknowledgement");
+        let answer = Classified::new(
+            Outcome::Unknown,
+            false,
+            Fault::Dependency,
+            "kafka.no_acknowledgement",
+        );
         Self::new(topic, reason, answer)
     }
 

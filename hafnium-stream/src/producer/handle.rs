@@ -51,7 +51,10 @@ impl Producer {
         let topic = self.cluster.topics.get(&message.topic);
         let span = span(&message.topic);
         let begun = Instant::now();
-        let result = self.deliver(message, &topic, &span).instrument(span.clone()).await;
+        let result = self
+            .deliver(message, &topic, &span)
+            .instrument(span.clone())
+            .await;
         let error = result.as_ref().err().map(Classify::code);
         topic.ended(begun.elapsed().as_secs_f64(), error);
         match (&result, error) {
@@ -67,14 +70,22 @@ impl Producer {
         result
     }
 
-    async fn deliver(&self, message: Message, topic: &Arc<Topic>, span: &Span) -> Result<Delivery, SendError> {
+    async fn deliver(
+        &self,
+        message: Message,
+        topic: &Arc<Topic>,
+        span: &Span,
+    ) -> Result<Delivery, SendError> {
         let cluster = &*self.cluster;
         let deadline = Deadline::nearest(cluster.settings.delivery_timeout.get());
         let begun = Instant::now();
         // Before waiting for room, so that a producer that was never started says so at once.
         self.native(&message.topic)?;
         let credit = deadline
-            .bound("room in the producer's buffer", cluster.credits.take(message.weight()))
+            .bound(
+                "room in the producer's buffer",
+                cluster.credits.take(message.weight()),
+            )
             .await
             .map_err(|_| SendError::no_room(&message.topic, begun.elapsed()))?
             .ok_or_else(|| SendError::not_running(&message.topic, "was stopped"))?;
@@ -99,7 +110,8 @@ impl Producer {
             headers.retain(|(present, _)| present != name);
             headers.push((name.to_owned(), value.into()));
         });
-        let mut record = BaseRecord::<[u8], [u8], Box<Pending>>::with_opaque_to(&message.topic, Box::new(pending));
+        let mut record =
+            BaseRecord::<[u8], [u8], Box<Pending>>::with_opaque_to(&message.topic, Box::new(pending));
         record.key = message.key.as_deref();
         record.payload = message.payload.as_deref();
         record.partition = message.partition;

@@ -62,7 +62,8 @@ impl Message {
 
     /// Adds a header; names may repeat. Trace context is added when sending.
     pub fn header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
-        self.headers.push((name.into(), Bytes::copy_from_slice(value.as_ref())));
+        self.headers
+            .push((name.into(), Bytes::copy_from_slice(value.as_ref())));
         self
     }
 

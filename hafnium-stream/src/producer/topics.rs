@@ -49,7 +49,10 @@ impl Topics {
         drop(known);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let name = if known.len() < MOST { topic } else { "_OTHER" };
-        known.entry(name.to_owned()).or_insert_with(|| Arc::new(self.make(name))).clone()
+        known
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(self.make(name)))
+            .clone()
     }
 
     fn make(&self, label: &str) -> Topic {
@@ -92,7 +95,9 @@ impl Topic {
             None => self.sent.add(1),
             Some(code) => {
                 let [system, operation, topic] = labels(&self.label);
-                self.sent_any.with(&[system, operation, topic, ("error.type", code)]).add(1);
+                self.sent_any
+                    .with(&[system, operation, topic, ("error.type", code)])
+                    .add(1);
             }
         }
     }
