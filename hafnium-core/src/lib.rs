@@ -10,6 +10,7 @@ pub mod component;
 pub mod config;
 pub mod context;
 pub mod deadline;
+pub mod exit;
 pub mod health;
 pub mod http;
 pub mod lifecycle;

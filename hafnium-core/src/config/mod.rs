@@ -1,7 +1,58 @@
 //! Typed configuration in layers, with the origin of every value.
+//!
+//! A service declares what it can be told ([`Section`]s and its own settings), and [`Loader`] reads it. Layers, last
+//! wins: defaults of the types → `hafnium.toml` → `hafnium.<environment>.toml` → the mounted config tree
+//! (`HAFNIUM_CONFIG_DIR`) → `HAFNIUM__A__B` variables → well-known variables such as `DATABASE_URL` → `--set a.b=c`.
+//!
+//! The merged tree is checked against the JSON Schemas of the declared types before anything is deserialised, so a
+//! [`ConfigError`] holds *every* problem with its key and its origin. What comes as text (variables, `--set`, files of
+//! the tree) takes the type its key has; it is never guessed from what the text looks like.
+//!
+//! ```
+//! use hafnium_core::config::{Duration, Loader, Sources};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! struct RiskSettings {
+//!     #[serde(default = "window")]
+//!     window: Duration,
+//! }
+//! fn window() -> Duration {
+//!     Duration::from_secs(60)
+//! }
+//!
+//! let sources = Sources::none().variable("HAFNIUM__SETTINGS__WINDOW", "90s");
+//! let config = Loader::new("risk-engine").settings::<RiskSettings>().sources(sources).load()?;
+//! assert_eq!(config.settings::<RiskSettings>()?.window, Duration::from_secs(90));
+//! # Ok::<(), hafnium_core::config::ConfigError>(())
+//! ```
 
+mod catalogue;
+mod check;
+mod de;
+mod declaration;
+mod effective;
+mod entry;
+mod environment;
+mod layer;
+mod loader;
+mod origin;
+mod place;
+mod ports;
+mod problem;
 mod section;
+mod show;
+mod sources;
+mod tree;
 mod units;
+mod url;
 
+pub use effective::Config;
+pub use entry::Entry;
+pub use environment::{Basis, Environment, Platform};
+pub use loader::Loader;
+pub use origin::Origin;
+pub use place::{Place, Role};
+pub use problem::{ConfigError, Problem, ProblemKind};
 pub use section::{Alias, Section};
+pub use sources::Sources;
 pub use units::{ByteSize, Duration, Ratio, UnitError};

@@ -31,7 +31,8 @@ fn split(text: &str) -> Option<(f64, &str)> {
 pub struct Duration(std::time::Duration);
 
 impl Duration {
-    const EXPECTED: &'static str = "a duration such as \"250ms\", \"5s\", \"10m\", \"2h\" or \"7d\"";
+    pub(crate) const EXPECTED: &'static str =
+        "a duration such as \"250ms\", \"5s\", \"10m\", \"2h\" or \"7d\"";
 
     /// A duration of whole milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
@@ -101,7 +102,7 @@ impl fmt::Display for Duration {
 pub struct ByteSize(u64);
 
 impl ByteSize {
-    const EXPECTED: &'static str = "a size such as \"512KiB\", \"64MiB\" or \"1GB\"";
+    pub(crate) const EXPECTED: &'static str = "a size such as \"512KiB\", \"64MiB\" or \"1GB\"";
 
     /// A size in bytes.
     pub const fn from_bytes(bytes: u64) -> Self {
@@ -161,7 +162,7 @@ impl fmt::Display for ByteSize {
 pub struct Ratio(f64);
 
 impl Ratio {
-    const EXPECTED: &'static str = "a ratio between \"0%\" and \"100%\"";
+    pub(crate) const EXPECTED: &'static str = "a ratio between \"0%\" and \"100%\"";
 
     /// The share, between 0 and 1.
     pub const fn get(self) -> f64 {

@@ -1,0 +1,209 @@
+//! A configuration that was loaded.
+
+use std::any::TypeId;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::catalogue::Catalogue;
+use super::check::join;
+use super::de;
+use super::declaration::Declared;
+use super::entry::{self, Entry};
+use super::environment::{Basis, Environment, Platform};
+use super::origin::Origin;
+use super::place::Place;
+use super::problem::{ConfigError, Problem, ProblemKind};
+use super::section::Section;
+use super::tree::Node;
+
+/// A configuration that was loaded and checked. Cheap to clone.
+#[derive(Clone)]
+pub struct Config {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) service: String,
+    pub(crate) tree: Node,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) declared: Vec<Declared>,
+    pub(crate) settings: Option<TypeId>,
+    pub(crate) environment: Environment,
+    pub(crate) basis: Basis,
+    pub(crate) platform: Option<Platform>,
+    /// What is wrong with it; empty for a configuration that a caller gets.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Config {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The settings of a section that was declared as one.
+    pub fn get<S: Section>(&self) -> Result<S::Settings, ConfigError> {
+        self.read(&[S::KEY])
+    }
+
+    /// The settings of one named instance of a section.
+    pub fn named<S: Section>(&self, name: &str) -> Result<S::Settings, ConfigError> {
+        self.read(&[S::KEY, name])
+    }
+
+    /// The team's own settings, as the type they were declared with.
+    pub fn settings<T: DeserializeOwned + 'static>(&self) -> Result<T, ConfigError> {
+        if self
+            .inner
+            .settings
+            .is_some_and(|declared| declared != TypeId::of::<T>())
+        {
+            let reason = format!("declared as another type than {}", std::any::type_name::<T>());
+            let problem = Problem::of(ProblemKind::Declaration, "settings", reason);
+            return Err(self.error(vec![problem]));
+        }
+        self.read(&["settings"])
+    }
+
+    /// The environment this process runs in.
+    pub fn environment(&self) -> Environment {
+        self.inner.environment
+    }
+
+    /// Why the environment is what it is: said by someone, or taken.
+    pub fn environment_basis(&self) -> &Basis {
+        &self.inner.basis
+    }
+
+    /// What deployed this process; none on a developer's machine or in a bare container.
+    pub fn deployed(&self) -> Option<Platform> {
+        self.inner.platform
+    }
+
+    /// Where this process stands: region, zone, cell, role.
+    pub fn place(&self) -> Place {
+        // The tree was checked against the schema of these keys, all of which have a default.
+        de::from_node(&self.inner.tree).unwrap_or_default()
+    }
+
+    /// Every effective value and where it came from, in the order of the keys. Secrets show as `***`.
+    ///
+    /// A default is listed where its type can be serialised; the schema carries no other.
+    pub fn entries(&self) -> Vec<Entry> {
+        entry::list(&self.inner.tree, self.inner.catalogue.root())
+    }
+
+    /// One effective value, as [`Config::entries`] lists it.
+    pub fn entry(&self, key: &str) -> Option<Entry> {
+        self.entries().into_iter().find(|entry| entry.key == key)
+    }
+
+    /// Whether someone set this key, or a key below it; a default is not set.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.node(key).is_some_and(Node::is_set)
+    }
+
+    /// Where the value of this key came from; none when nobody set it.
+    pub fn origin(&self, key: &str) -> Option<&Origin> {
+        self.node(key)
+            .filter(|node| node.is_set())
+            .map(|node| &node.origin)
+    }
+
+    fn node(&self, key: &str) -> Option<&Node> {
+        self.inner.tree.at(&key.split('.').collect::<Vec<_>>())
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ConfigError> {
+        let key = path.join(".");
+        let declared = self.inner.declared.iter().any(|declared| declared.path == path);
+        let node = self.inner.tree.at(path).filter(|_| declared);
+        let Some(node) = node else {
+            return Err(self.error(vec![self.undeclared(path)]));
+        };
+        let known = self
+            .inner
+            .problems
+            .iter()
+            .filter(|problem| is_below(problem.key(), &key));
+        let known: Vec<_> = known.cloned().collect();
+        if !known.is_empty() {
+            return Err(self.error(known));
+        }
+        de::from_node(node).map_err(|error| self.error(vec![refusal(&key, node, error)]))
+    }
+
+    fn undeclared(&self, path: &[&str]) -> Problem {
+        let siblings = self
+            .inner
+            .declared
+            .iter()
+            .filter(|declared| declared.path.first().is_some_and(|key| key == path[0]));
+        let siblings: Vec<_> = siblings.map(|declared| declared.path.join(".")).collect();
+        let problem = Problem::of(
+            ProblemKind::Declaration,
+            path.join("."),
+            "asked for, but the service never declared it",
+        );
+        match siblings.is_empty() {
+            true => problem,
+            false => problem.accepted(siblings.join(", ")),
+        }
+    }
+
+    fn error(&self, problems: Vec<Problem>) -> ConfigError {
+        ConfigError::new(&self.inner.service, problems)
+    }
+}
+
+impl fmt::Debug for Config {
+    /// No values: some may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("service", &self.inner.service)
+            .field("environment", &self.inner.environment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether `key` is `parent` or lies below it.
+pub(crate) fn is_below(key: &str, parent: &str) -> bool {
+    match key.strip_prefix(parent) {
+        Some(rest) => rest.is_empty() || rest.starts_with(['.', '[']),
+        None => false,
+    }
+}
+
+/// What a type refused that its schema accepted, as a problem. Secrets are cut out of the type's own words.
+pub(crate) fn refusal(key: &str, node: &Node, error: de::Error) -> Problem {
+    let mut secrets = Vec::new();
+    node.secrets(&mut secrets);
+    let mut message = error.message;
+    for secret in secrets {
+        if !secret.expose().is_empty() {
+            message = message.replace(secret.expose(), "***");
+            // serde quotes text with its escapes.
+            message = message.replace(&secret.expose().escape_debug().to_string(), "***");
+        }
+    }
+    let mut origin = None;
+    let mut deepest = Some(node);
+    for part in &error.path {
+        deepest = deepest.and_then(|node| node.at(&[part]));
+        if let Some(node) = deepest {
+            origin = Some(node.origin.clone());
+        }
+    }
+    let key = error
+        .path
+        .iter()
+        .fold(key.to_owned(), |key, part| join(&key, part));
+    let problem = Problem::of(ProblemKind::Value, key, message);
+    match origin {
+        Some(origin) if origin != Origin::Default => problem.at(origin),
+        _ => problem,
+    }
+}

@@ -1,0 +1,114 @@
+//! The merged tree: values with their origins.
+
+use std::collections::BTreeMap;
+
+use super::origin::Origin;
+use crate::secret::Secret;
+
+/// A value and where it came from. A table's origin is that of its first mention.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+}
+
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// Text whose type only the schema of its key knows: from a variable, `--set` or a file of the tree.
+    Text(String),
+    /// A string of a typed source.
+    String(String),
+    Integer(i128),
+    Float(f64),
+    Bool(bool),
+    List(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+    /// A secret that was resolved.
+    Secret(Secret),
+}
+
+/// A place in the tree is both a value and a table.
+pub(crate) struct Clash {
+    pub(crate) other: Origin,
+}
+
+impl Node {
+    pub(crate) fn new(value: Value, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+
+    pub(crate) fn text(text: impl Into<String>, origin: Origin) -> Self {
+        Self::new(Value::Text(text.into()), origin)
+    }
+
+    pub(crate) fn table(origin: Origin) -> Self {
+        Self::new(Value::Table(BTreeMap::new()), origin)
+    }
+
+    pub(crate) fn at<S: AsRef<str>>(&self, path: &[S]) -> Option<&Node> {
+        path.iter().try_fold(self, |node, segment| match &node.value {
+            Value::Table(entries) => entries.get(segment.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// Puts `node` at `path`, with tables on the way where there are none.
+    pub(crate) fn insert<S: AsRef<str>>(&mut self, path: &[S], node: Node) -> Result<(), Clash> {
+        let Value::Table(entries) = &mut self.value else {
+            return Err(Clash {
+                other: self.origin.clone(),
+            });
+        };
+        match path {
+            [] => Ok(()),
+            [last] => match entries.get(last.as_ref()) {
+                Some(present) if matches!(present.value, Value::Table(_)) => Err(Clash {
+                    other: present.origin.clone(),
+                }),
+                _ => {
+                    entries.insert(last.as_ref().to_owned(), node);
+                    Ok(())
+                }
+            },
+            [first, rest @ ..] => entries
+                .entry(first.as_ref().to_owned())
+                .or_insert_with(|| Node::table(node.origin.clone()))
+                .insert(rest, node),
+        }
+    }
+
+    /// Puts `over` on top: tables merge, everything else is replaced.
+    pub(crate) fn merge(&mut self, over: Node) {
+        match (&mut self.value, over.value) {
+            (Value::Table(below), Value::Table(above)) => {
+                for (key, node) in above {
+                    match below.get_mut(&key) {
+                        Some(present) => present.merge(node),
+                        None => {
+                            below.insert(key, node);
+                        }
+                    }
+                }
+            }
+            (_, value) => *self = Node::new(value, over.origin),
+        }
+    }
+
+    /// Every secret in the tree.
+    pub(crate) fn secrets<'a>(&'a self, found: &mut Vec<&'a Secret>) {
+        match &self.value {
+            Value::Secret(secret) => found.push(secret),
+            Value::List(items) => items.iter().for_each(|item| item.secrets(found)),
+            Value::Table(entries) => entries.values().for_each(|node| node.secrets(found)),
+            _ => {}
+        }
+    }
+
+    /// Whether someone set this: a value, or a table with one below.
+    pub(crate) fn is_set(&self) -> bool {
+        match &self.value {
+            Value::Table(entries) => entries.values().any(Node::is_set),
+            _ => true,
+        }
+    }
+}
