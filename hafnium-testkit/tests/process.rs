@@ -1,5 +1,10 @@
 //! Children die with whoever started them, and faults reach whole trees.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -1,6 +1,10 @@
 //! The referee catches what it is there for: three saboteurs against a real Postgres, and an honest client.
 
 #![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may end where it stands, its helpers too"
+)]
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -10,16 +14,25 @@ use hafnium_testkit::postgres::{PostgresCluster, Session, tokio_postgres};
 use hafnium_testkit::referee::{Referee, Ticket, Verdict, Witness};
 use tokio::sync::OnceCell;
 
-/// One cluster for the whole binary, a database per test.
-async fn database(name: &str) -> &'static PostgresCluster {
+/// A database per test. All are made before any test runs: one of them holds up the replay, and a new database waits
+/// until the standby has it.
+const DATABASES: [&str; 6] = ["honest", "swallowed", "repeated", "stale", "denied", "cut"];
+
+/// One cluster for the whole binary.
+async fn cluster() -> &'static PostgresCluster {
     static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
-    let cluster = CLUSTER
-        .get_or_init(|| async { PostgresCluster::builder().standbys(1).start().await.unwrap() })
-        .await;
-    cluster.create_database(name).await.unwrap();
-    let session = cluster.connect(0, name).await.unwrap();
-    session.batch_execute("CREATE TABLE t (id bigint)").await.unwrap();
-    cluster
+    CLUSTER
+        .get_or_init(|| async {
+            let cluster = PostgresCluster::builder().standbys(1).start().await.unwrap();
+            for name in DATABASES {
+                cluster.create_database(name).await.unwrap();
+                let session = cluster.connect(0, name).await.unwrap();
+                session.batch_execute("CREATE TABLE t (id bigint)").await.unwrap();
+            }
+            cluster.await_replay().await.unwrap();
+            cluster
+        })
+        .await
 }
 
 async fn write(session: &Session, id: u64) {
@@ -65,7 +78,7 @@ async fn verdict(cluster: &PostgresCluster, database: &str, referee: &Referee) -
 
 #[tokio::test]
 async fn an_honest_client_passes() {
-    let cluster = database("honest").await;
+    let cluster = cluster().await;
     let referee = Referee::new();
     run(
         cluster,
@@ -108,7 +121,7 @@ async fn an_honest_client_passes() {
 
 #[tokio::test]
 async fn a_client_that_swallows_a_write_turns_it_red() {
-    let cluster = database("swallowed").await;
+    let cluster = cluster().await;
     let referee = Referee::new();
     run(cluster, "swallowed", &referee.witness(), async |_, id, ticket| {
         if id != 20 {
@@ -125,7 +138,7 @@ async fn a_client_that_swallows_a_write_turns_it_red() {
 
 #[tokio::test]
 async fn a_client_that_repeats_a_write_turns_it_red() {
-    let cluster = database("repeated").await;
+    let cluster = cluster().await;
     let referee = Referee::new();
     run(
         cluster,
@@ -146,7 +159,7 @@ async fn a_client_that_repeats_a_write_turns_it_red() {
 
 #[tokio::test]
 async fn a_client_that_reads_stale_turns_it_red() {
-    let cluster = database("stale").await;
+    let cluster = cluster().await;
     println!("{}", cluster.pause_replay(1).await.unwrap());
     let referee = Referee::new();
     run(cluster, "stale", &referee.witness(), async |_, _, ticket| {
@@ -168,7 +181,7 @@ async fn a_client_that_reads_stale_turns_it_red() {
 
 #[tokio::test]
 async fn a_client_that_denies_what_it_did_turns_it_red() {
-    let cluster = database("denied").await;
+    let cluster = cluster().await;
     let referee = Referee::new();
     run(
         cluster,
@@ -191,7 +204,7 @@ async fn a_client_that_denies_what_it_did_turns_it_red() {
 
 #[tokio::test]
 async fn a_commit_whose_reply_was_swallowed_is_unknown_and_applied() {
-    let cluster = database("cut").await;
+    let cluster = cluster().await;
     let proxy = Proxy::start((Ipv4Addr::LOCALHOST, cluster.port(0)).into()).unwrap();
     let (user, password) = cluster.superuser();
     let url = format!("postgres://{user}:{password}@127.0.0.1:{}/cut", proxy.port());
