@@ -53,7 +53,9 @@ docs: ## the API documentation, in target/doc/
 
 bench: ## overhead and head-to-head benchmarks, each with its ratio
 	@scripts/setup build servers kafka
-	cargo bench --workspace --all-features --benches
+	@grep -qs '^\[\[bench\]\]' benches/Cargo.toml hafnium-*/Cargo.toml || \
+		{ echo "no benchmark is declared yet ([[bench]] in benches/ or a crate)" >&2; exit 1; }
+	cargo bench --workspace --all-features --bench '*'
 
 figures: ## every suite that has targets, many runs each; one summary, misses first
 	@scripts/setup build servers kafka
