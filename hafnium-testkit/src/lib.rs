@@ -7,6 +7,14 @@
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
 mod error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod process;
+pub mod proxy;
+pub mod referee;
 
 pub use error::Error;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresCluster;
+pub use proxy::Proxy;
+pub use referee::{Figures, Referee};

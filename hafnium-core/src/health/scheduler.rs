@@ -35,7 +35,7 @@ impl Registry {
             runs: JoinSet::new(),
             status: metrics.gauge(
                 "hafnium.health.status",
-                "1",
+                "{status}",
                 "Health of a check: 1 up, 0.5 degraded, 0 down or not run yet",
             ),
             duration: metrics.histogram(

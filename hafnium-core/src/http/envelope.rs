@@ -85,7 +85,7 @@ async fn wrap(State(rules): State<Arc<Rules>>, mut request: Request, next: Next)
                 }
             }
         }
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     };
 
     if is_bare_error(&response) {
@@ -110,7 +110,7 @@ fn is_bare_error(response: &Response) -> bool {
 }
 
 /// The request with a body of at most `limit` bytes, or the refusal of one that announces more.
-fn limited(request: Request, limit: u64) -> Result<Request, Response> {
+fn limited(request: Request, limit: u64) -> Result<Request, Problem> {
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -119,7 +119,7 @@ fn limited(request: Request, limit: u64) -> Result<Request, Response> {
         if !request.headers().contains_key(EXPECT) {
             tokio::spawn(discard(request.into_body()));
         }
-        return Err(Problem::body_too_large(limit).into_response());
+        return Err(Problem::body_too_large(limit));
     }
     // hyper holds a body to its announced length; only one that announces nothing is to be counted.
     if request

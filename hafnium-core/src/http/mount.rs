@@ -22,21 +22,20 @@ use crate::admin::Probes;
 /// balancer must see the process leave. Both say nothing but `ok` or `unavailable`; details are for the operator
 /// listener. Call it last, so that the request telemetry leaves them out.
 pub fn mount_probes(router: Router, probes: &Probes) -> Router {
-    let mut router = router;
-    let ours: [(&'static str, fn(&Probes) -> bool); 2] =
-        [("/health", Probes::is_serving), ("/ready", Probes::is_ready)];
-    for (path, ask) in ours {
-        if has_route(&router, path) {
-            tracing::info!(
-                path,
-                "the service has a route of its own here, so the built-in probe is only on the operator listener"
-            );
-            continue;
-        }
-        let probes = probes.clone();
-        router = router.route(path, get(move || std::future::ready(respond(ask(&probes)))));
+    let router = mount(router, "/health", probes, Probes::is_serving);
+    mount(router, "/ready", probes, Probes::is_ready)
+}
+
+fn mount(router: Router, path: &'static str, probes: &Probes, ask: fn(&Probes) -> bool) -> Router {
+    if has_route(&router, path) {
+        tracing::info!(
+            path,
+            "the service has a route of its own here, so the built-in probe is only on the operator listener"
+        );
+        return router;
     }
-    router
+    let probes = probes.clone();
+    router.route(path, get(move || std::future::ready(respond(ask(&probes)))))
 }
 
 fn respond(well: bool) -> Response {

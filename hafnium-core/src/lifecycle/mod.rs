@@ -3,6 +3,7 @@
 //! [`start()`] brings the components up, [`stop()`] takes everything down within a [`Budget`] and says how it went.
 
 mod budget;
+mod record;
 mod signals;
 mod start;
 mod state;
@@ -10,6 +11,7 @@ mod stop;
 mod verdict;
 
 pub use budget::{Budget, BudgetError, ShutdownSettings};
+pub use record::record;
 pub use signals::{Signal, Signals};
 pub use start::{Progress, StartFailure, StartSettings, Waiting, start};
 pub use state::{Lifecycle, State, Watch};

@@ -22,7 +22,7 @@ pub struct Keeper(Arc<Inner>);
 struct Inner {
     // Dropped in this order: first no more spawning, then the warden sweeps, then the directory goes.
     thread: Spawner,
-    warden: Warden,
+    _warden: Warden,
     directory: PrivateDirectory,
     account: Option<Account>,
 }
@@ -38,7 +38,7 @@ impl Keeper {
         let warden = Warden::post(directory.path())?;
         Ok(Keeper(Arc::new(Inner {
             thread: Spawner::start()?,
-            warden,
+            _warden: warden,
             directory,
             account,
         })))
@@ -94,9 +94,7 @@ impl Keeper {
                     source,
                 },
             })?;
-        let process = Process::new(launch.name.clone(), child, path, self.clone())?;
-        self.0.warden.watch(&[process.id()]);
-        Ok(process)
+        Process::new(launch.name.clone(), child, path, self.clone())
     }
 
     /// Runs a program to its end, which must come with success within `limit`; returns what it printed.
@@ -106,8 +104,10 @@ impl Keeper {
     /// # Errors
     /// [`Error::Ended`] when it fails, [`Error::NotReady`] when it takes longer, and those of [`spawn`](Self::spawn).
     pub async fn run(&self, launch: &Launch, limit: Duration) -> Result<String, Error> {
-        let process = self.spawn(launch)?;
         let log = self.directory().join(format!("{}.log", launch.name));
+        // The answer is what this run prints, without that of an earlier one of the same name; there may be none.
+        let _none = std::fs::remove_file(&log);
+        let process = self.spawn(launch)?;
         let status = process.ended(limit).await?;
         if status.success() {
             return std::fs::read_to_string(&log).map_err(Error::io(format!("read {}", log.display())));
@@ -117,10 +117,6 @@ impl Keeper {
             status: status.to_string(),
             log: log_tail(&log),
         })
-    }
-
-    pub(crate) fn warden(&self) -> &Warden {
-        &self.0.warden
     }
 }
 

@@ -5,8 +5,8 @@
 //! * its [`Process`] is dropped: the whole tree is killed, synchronously;
 //! * the keeper's thread ends, also because the test process was killed with SIGKILL: the kernel sends the
 //!   parent-death signal. It fires when the parent *thread* ends and a test's thread ends early, hence the keeper;
-//! * the warden, a shell reading from a pipe, sees our end close: it kills what is left (a frozen descendant never
-//!   notices that its parent died) and removes the private directory.
+//! * the warden, a shell reading from a pipe, sees our end close: it kills whatever still works in the private directory
+//!   (a frozen descendant never notices that its parent died) and removes it.
 //!
 //! Servers never run as root: the children of a root process become the user `postgres` or else `nobody`.
 

@@ -22,7 +22,8 @@ pub struct Process {
     id: ProcessId,
     child: Mutex<Child>,
     log: PathBuf,
-    keeper: Keeper,
+    /// Outlives the process: the end of its thread is the parent-death signal.
+    _keeper: Keeper,
 }
 
 /// Proof of a kill: these processes existed before, and none of them after.
@@ -93,7 +94,7 @@ impl Process {
             id,
             child: Mutex::new(child),
             log,
-            keeper,
+            _keeper: keeper,
         })
     }
 
@@ -206,8 +207,6 @@ impl Process {
     /// [`Error::Unproven`] when one of them is not in state `T`.
     pub fn freeze(&self) -> Result<Freeze, Error> {
         let processes = stop_tree(self.id);
-        // Should we be killed now, a frozen descendant would not notice that its parent died.
-        self.keeper.warden().watch(&processes);
         let main = self.state();
         let others = processes.iter().all(|p| p.state() != ProcessState::Alive);
         if main != ProcessState::Stopped || !others {

@@ -1,20 +1,22 @@
 //! The warden: the part of the keeper that survives the test process.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
-use super::state::ProcessId;
 use crate::Error;
 
 pub(crate) struct Warden {
-    shell: Mutex<Child>,
+    shell: Child,
 }
 
 impl Warden {
+    /// Waits beside us for our end; then kills whatever works in `directory` and removes it.
     pub(crate) fn post(directory: &Path) -> Result<Warden, Error> {
         use std::os::unix::process::CommandExt;
+        // The kernel shows working directories with symbolic links resolved.
+        let directory = directory
+            .canonicalize()
+            .map_err(Error::io("resolve the private directory"))?;
         let shell = Command::new("/bin/sh")
             .args(["-c", include_str!("warden.sh")])
             .env("directory", directory)
@@ -25,30 +27,14 @@ impl Warden {
             .process_group(0)
             .spawn()
             .map_err(Error::io("start the warden (/bin/sh)"))?;
-        Ok(Warden {
-            shell: Mutex::new(shell),
-        })
-    }
-
-    /// Names processes that must not outlive us. Those that end before are no matter: the start time tells.
-    pub(crate) fn watch(&self, processes: &[ProcessId]) {
-        let lines: String = processes
-            .iter()
-            .map(|p| format!("{} {}\n", p.pid, p.started))
-            .collect();
-        let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pipe) = shell.stdin.as_mut() {
-            // A warden that was killed cannot be told; the parent-death signal still holds for the servers themselves.
-            let _closed = pipe.write_all(lines.as_bytes());
-        }
+        Ok(Warden { shell })
     }
 }
 
 impl Drop for Warden {
-    /// Closes the pipe and waits: when this returns, everything named is dead and the directory is gone.
+    /// Closes the pipe and waits: when this returns, everything is dead and the directory is gone.
     fn drop(&mut self) {
-        let shell = self.shell.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(shell.stdin.take());
-        let _status = shell.wait();
+        drop(self.shell.stdin.take());
+        let _status = self.shell.wait();
     }
 }

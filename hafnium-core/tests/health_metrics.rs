@@ -1,0 +1,126 @@
+//! What health, lifecycle and the application listener record, read back as a scraper does.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use hafnium_core::health::{Check, Registry, Status};
+use hafnium_core::http::{HttpSettings, envelope};
+use hafnium_core::lifecycle::{Lifecycle, State, record};
+use hafnium_core::metrics::Metrics;
+use hafnium_core::tasks::Tasks;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::TextEncoder;
+use tokio::time::{Instant, sleep};
+use tower::ServiceExt;
+
+struct Recorded {
+    registry: prometheus::Registry,
+    metrics: Metrics,
+    _provider: SdkMeterProvider,
+}
+
+impl Recorded {
+    fn new() -> Self {
+        let registry = prometheus::Registry::new();
+        let reader = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .build()
+            .unwrap();
+        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        let metrics = Metrics::from_provider(&provider);
+        Self {
+            registry,
+            metrics,
+            _provider: provider,
+        }
+    }
+
+    /// The value of the series `name` with `label`, as text.
+    fn value(&self, name: &str, label: &str) -> Option<String> {
+        let text = TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap();
+        let found = text
+            .lines()
+            .find(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
+        found.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_records_status_and_duration_per_check() {
+    let recorded = Recorded::new();
+    let (registry, tasks) = (Registry::new(), Tasks::new());
+    registry.run(&tasks, &recorded.metrics);
+    let _pool = registry.register(Check::own("pool"), || async { Status::Up });
+    let _secrets = registry.register(Check::own("secrets"), || async {
+        Status::Degraded("stale".into())
+    });
+    let _ledger = registry.register(Check::shared("ledger"), || async {
+        Status::Down("refused".into())
+    });
+    sleep(Duration::from_millis(1)).await;
+    let status = |check: &str| recorded.value("hafnium_health_status", &format!("check=\"{check}\""));
+    assert_eq!(status("pool").as_deref(), Some("1"));
+    assert_eq!(status("secrets").as_deref(), Some("0.5"));
+    assert_eq!(status("ledger").as_deref(), Some("0"));
+    let runs = recorded.value("hafnium_health_check_duration_seconds_count", "check=\"pool\"");
+    assert_eq!(runs.as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lifecycle_records_its_state_and_the_time_to_ready() {
+    let recorded = Recorded::new();
+    let (lifecycle, tasks) = (Lifecycle::new(), Tasks::new());
+    record(lifecycle.watch(), Instant::now(), &tasks, &recorded.metrics);
+    let state = |name: &str| recorded.value("hafnium_lifecycle_state", &format!("state=\"{name}\""));
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        (state("starting").as_deref(), state("ready").as_deref()),
+        (Some("1"), Some("0"))
+    );
+    lifecycle.advance(State::Ready);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(
+        (state("starting").as_deref(), state("ready").as_deref()),
+        (Some("0"), Some("1"))
+    );
+    assert_eq!(
+        recorded.value("hafnium_start_duration_seconds", "").as_deref(),
+        Some("3")
+    );
+    lifecycle.advance(State::Stopping);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(
+        (state("ready").as_deref(), state("stopping").as_deref()),
+        (Some("0"), Some("1"))
+    );
+}
+
+async fn panics() -> &'static str {
+    panic!("as the test asks")
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_is_counted() {
+    let recorded = Recorded::new();
+    let mut settings = HttpSettings::default();
+    settings.address = Ipv4Addr::LOCALHOST.into();
+    let router = envelope(
+        Router::new().route("/", get(panics)),
+        &settings,
+        &recorded.metrics,
+    );
+    let request = http::Request::builder()
+        .uri("/")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status().as_u16(), 500);
+    assert_eq!(
+        recorded.value("hafnium_http_panics_total", "").as_deref(),
+        Some("1")
+    );
+}
