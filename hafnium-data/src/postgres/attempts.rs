@@ -1,0 +1,116 @@
+//! Whether a failed operation is tried again, and when. Pure.
+//!
+//! Rule zero: only what certainly did not happen, or was certainly undone, is repeated; or what the caller declared
+//! harmless to repeat.
+
+use std::time::Duration;
+
+use hafnium_core::Outcome;
+
+use super::sqlstate::Verdict;
+use super::topology::NodeId;
+
+/// What the caller declared of the operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Repeatable {
+    /// Nothing: an unknown outcome is surfaced.
+    #[default]
+    WhenCertain,
+    /// Running it twice does no harm: it is idempotent, or only reads.
+    Always,
+}
+
+/// The tries of one operation so far.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    made: u32,
+    /// The node that said it is read-only although it was the primary.
+    read_only: Option<NodeId>,
+}
+
+/// More tries than this only happen when something answers wrongly at once, each time.
+const MOST: u32 = 20;
+
+impl Attempts {
+    /// The pause before the next try, or `None` to surface the error. `remaining` is what is left of the deadline.
+    pub(crate) fn next(
+        &mut self,
+        verdict: &Verdict,
+        repeatable: Repeatable,
+        node: Option<NodeId>,
+        remaining: Duration,
+    ) -> Option<Duration> {
+        let harmless = verdict.outcome != Outcome::Unknown || repeatable == Repeatable::Always;
+        if !verdict.transient || !harmless || self.made >= MOST {
+            return None;
+        }
+        if verdict.code == "postgres.25006" {
+            // The same node again, after the monitor confirmed it: the statement or the server is read-only by
+            // setting, and no failover will change it.
+            if node.is_some() && self.read_only == node {
+                return None;
+            }
+            self.read_only = node;
+        }
+        // The first retry goes at once: after a failover the router has waited for the new primary already.
+        let ceiling = match self.made {
+            0 => 0,
+            made => 5_000_u64 << made.min(5),
+        };
+        self.made += 1;
+        let pause = Duration::from_micros(fastrand::u64(0..=ceiling));
+        (pause < remaining).then_some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::sqlstate::{Stage, verdict};
+
+    const LONG: Duration = Duration::from_secs(5);
+
+    fn tries(state: &str, stage: Stage, repeatable: Repeatable) -> bool {
+        let verdict = verdict(state, stage);
+        Attempts::default()
+            .next(&verdict, repeatable, Some(NodeId(0)), LONG)
+            .is_some()
+    }
+
+    #[test]
+    fn certain_and_transient_is_repeated_and_unknown_only_when_declared() {
+        assert!(tries("57P03", Stage::Statement, Repeatable::WhenCertain));
+        assert!(tries("40001", Stage::Commit, Repeatable::WhenCertain));
+        assert!(!tries("57P01", Stage::Commit, Repeatable::WhenCertain));
+        assert!(tries("57P01", Stage::Commit, Repeatable::Always));
+        assert!(!tries("23505", Stage::Statement, Repeatable::Always));
+    }
+
+    #[test]
+    fn a_primary_that_is_read_only_by_setting_is_asked_twice_and_no_more() {
+        let verdict = verdict("25006", Stage::Statement);
+        let mut attempts = Attempts::default();
+        let mut next = |node| attempts.next(&verdict, Repeatable::WhenCertain, Some(NodeId(node)), LONG);
+        assert!(next(0).is_some());
+        assert!(next(1).is_some(), "another node is another answer");
+        assert!(next(1).is_none());
+    }
+
+    #[test]
+    fn tries_end_with_the_deadline_and_after_twenty() {
+        let verdict = verdict("40001", Stage::Statement);
+        let mut attempts = Attempts::default();
+        assert!(
+            attempts
+                .next(&verdict, Repeatable::WhenCertain, None, Duration::ZERO)
+                .is_none()
+        );
+        let mut attempts = Attempts::default();
+        let made = (0..100).filter(|_| {
+            attempts
+                .next(&verdict, Repeatable::WhenCertain, None, LONG)
+                .is_some()
+        });
+        assert_eq!(made.count(), MOST as usize);
+    }
+}

@@ -1,0 +1,351 @@
+//! Errors of the client, and the one answer every error gives.
+//!
+//! An [`Executor`](sqlx::Executor) can only return [`sqlx::Error`]. Errors of the server pass through untouched; ours
+//! travel as a [`Detail`] inside [`sqlx::Error::Io`]. [`classify`] reads both.
+
+use std::io;
+use std::time::Duration;
+
+use hafnium_core::{Classify, Fault, Outcome};
+
+use super::sqlstate::{self, Consequence, Stage, Verdict};
+
+/// What went wrong before, around or after the server's own answer. Found inside an [`sqlx::Error`] by [`detail`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Detail {
+    /// No node could take the statement in time.
+    #[error("no {wanted} within {waited:?}: {reason}")]
+    NoNode {
+        /// What was looked for: `writable primary` or `node to read from`.
+        wanted: &'static str,
+        /// How long the caller waited.
+        waited: Duration,
+        /// What is known of each node.
+        reason: String,
+    },
+    /// Every connection of the pool was in use, or logins took too long.
+    #[error("no free connection to {node} within {waited:?}: {size} of {max} open, {waiting} waiting{login}")]
+    PoolTimeout {
+        /// The node whose pool it was.
+        node: String,
+        /// How long the caller waited.
+        waited: Duration,
+        /// Connections that are open.
+        size: usize,
+        /// Connections the pool may hold.
+        max: usize,
+        /// Callers that wait.
+        waiting: usize,
+        /// The last failed login, as `; last login: …`, or nothing.
+        login: String,
+    },
+    /// The server refused the credentials or the database.
+    #[error("{node} refused the login ({state}): {message}")]
+    LoginRefused {
+        /// The node that refused.
+        node: String,
+        /// Its SQLSTATE.
+        state: String,
+        /// Its message; it holds no password.
+        message: String,
+    },
+    /// The deadline came while something was awaited.
+    #[error("deadline exceeded after waiting {waited:?} for {waited_for}")]
+    Deadline {
+        /// What was awaited.
+        waited_for: &'static str,
+        /// How long.
+        waited: Duration,
+        /// Whether it happened.
+        outcome: Outcome,
+    },
+    /// The connection was cut because its node must no longer be used.
+    #[error(
+        "connection to {node} was cut: the node is deposed, not of this cluster, or the client is closing"
+    )]
+    Cut {
+        /// The node.
+        node: String,
+        /// Whether the statement happened.
+        outcome: Outcome,
+    },
+    /// The connection was lost in a transaction, at a time when the outcome of the transaction is known.
+    #[error("connection to {node} was lost before COMMIT: {reason}")]
+    LostBeforeCommit {
+        /// The node.
+        node: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// The reply to COMMIT did not come: the transaction may have taken effect.
+    #[error("the reply to COMMIT of {node} did not come: {reason}")]
+    CommitUnknown {
+        /// The node.
+        node: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// A statement of the transaction had failed and its error was not returned, so that nothing could be committed.
+    #[error("the transaction was rolled back: one of its statements had failed (25P02)")]
+    Aborted,
+    /// The closure ended without giving its `Tx` back, so that nothing could be committed.
+    #[error("the transaction was rolled back: its Tx outlived the closure")]
+    TxKept,
+    /// BEGIN, COMMIT and their kind on a handle would apply to a connection that the next caller gets.
+    #[error("transaction control on a pooled handle; use transaction() instead")]
+    TransactionControl,
+    /// The client was stopped, or not started yet.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl Detail {
+    fn verdict(&self) -> Verdict {
+        use Fault::{Capacity, Dependency, Service};
+        let (outcome, transient, fault, code) = match self {
+            Self::NoNode { .. } => (Outcome::NotRun, true, Dependency, "postgres.no_node"),
+            Self::PoolTimeout { .. } => (Outcome::NotRun, true, Capacity, "postgres.pool_timeout"),
+            Self::LoginRefused { .. } => (Outcome::NotRun, false, Service, "postgres.login_refused"),
+            Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline"),
+            Self::Cut { outcome, .. } => (*outcome, true, Dependency, "postgres.cut"),
+            Self::LostBeforeCommit { .. } => (
+                Outcome::RolledBack,
+                true,
+                Dependency,
+                "postgres.lost_before_commit",
+            ),
+            Self::CommitUnknown { .. } => (Outcome::Unknown, true, Dependency, "postgres.commit_unknown"),
+            Self::Aborted => (Outcome::RolledBack, false, Service, "postgres.aborted"),
+            Self::TxKept => (Outcome::RolledBack, false, Service, "postgres.tx_kept"),
+            Self::TransactionControl => (Outcome::NotRun, false, Service, "postgres.transaction_control"),
+            Self::Closed => (Outcome::NotRun, false, Service, "postgres.closed"),
+        };
+        Verdict {
+            outcome,
+            transient,
+            consequence: Consequence::Discard,
+            fault,
+            code,
+        }
+    }
+}
+
+impl From<Detail> for sqlx::Error {
+    fn from(detail: Detail) -> Self {
+        Self::Io(io::Error::other(detail))
+    }
+}
+
+/// The [`Detail`] inside `error`, if the error is the client's own.
+pub fn detail(error: &sqlx::Error) -> Option<&Detail> {
+    match error {
+        sqlx::Error::Io(io) => io.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The answer of [`classify`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Classified {
+    outcome: Outcome,
+    retryable: bool,
+    fault: Fault,
+    code: &'static str,
+}
+
+impl Classify for Classified {
+    fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+    fn retryable(&self) -> bool {
+        self.retryable
+    }
+    fn fault(&self) -> Fault {
+        self.fault
+    }
+    fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// Did it happen, may it be repeated, whose fault is it: the house's answer for an error of sqlx.
+///
+/// A function, because neither [`Classify`] nor [`sqlx::Error`] belongs to this crate. [`Error`] is the same for code
+/// that wants a type.
+///
+/// ```
+/// use hafnium_core::{Classify, Outcome};
+/// use hafnium_data::postgres::classify;
+///
+/// let answer = classify(&sqlx::Error::PoolTimedOut);
+/// assert_eq!(answer.outcome(), Outcome::NotRun);
+/// assert!(answer.retryable());
+/// ```
+pub fn classify(error: &sqlx::Error) -> Classified {
+    let verdict = verdict(error, Stage::Statement);
+    Classified {
+        outcome: verdict.outcome,
+        retryable: verdict.transient && verdict.outcome != Outcome::Unknown,
+        fault: verdict.fault,
+        code: verdict.code,
+    }
+}
+
+/// An [`sqlx::Error`] that implements [`Classify`], for signatures that want both.
+#[derive(Debug, thiserror::Error)]
+#[error("{} ({})", classify(.0).code(), classify(.0).outcome().as_str())]
+pub struct Error(#[from] sqlx::Error);
+
+impl Error {
+    /// The error of sqlx.
+    pub fn get(&self) -> &sqlx::Error {
+        &self.0
+    }
+
+    /// The error of sqlx, owned.
+    pub fn into_inner(self) -> sqlx::Error {
+        self.0
+    }
+}
+
+impl Classify for Error {
+    fn outcome(&self) -> Outcome {
+        classify(&self.0).outcome
+    }
+    fn retryable(&self) -> bool {
+        classify(&self.0).retryable
+    }
+    fn fault(&self) -> Fault {
+        classify(&self.0).fault
+    }
+    fn code(&self) -> &'static str {
+        classify(&self.0).code
+    }
+}
+
+/// What `error` means when it came at `stage`.
+pub(crate) fn verdict(error: &sqlx::Error, stage: Stage) -> Verdict {
+    let of = |outcome, transient, consequence, fault, code| Verdict {
+        outcome,
+        transient,
+        consequence,
+        fault,
+        code,
+    };
+    use Consequence::{Discard, Keep, Suspect};
+    use Fault::{Capacity, Dependency, Service};
+    match error {
+        sqlx::Error::Database(database) => {
+            let state = database.code().unwrap_or_default();
+            let message = database.message();
+            // Functions that need a primary answer 55000 instead of 25006; the code has other uses.
+            if state == "55000" && message.contains("recovery is in progress") {
+                sqlstate::verdict("25006", stage)
+            } else if state == "0A000" && message.contains("cached plan must not change result type") {
+                sqlstate::verdict("26000", stage)
+            } else {
+                sqlstate::verdict(&state, stage)
+            }
+        }
+        sqlx::Error::Io(io) => match detail(error) {
+            Some(detail) => detail.verdict(),
+            None if io.kind() == io::ErrorKind::ConnectionRefused => of(
+                Outcome::NotRun,
+                true,
+                Suspect,
+                Dependency,
+                "postgres.connection_refused",
+            ),
+            // sqlx does not say whether a byte was written, so nothing is assumed.
+            None => of(
+                Outcome::Unknown,
+                true,
+                Suspect,
+                Dependency,
+                "postgres.connection_lost",
+            ),
+        },
+        sqlx::Error::Tls(_) => of(Outcome::NotRun, false, Suspect, Dependency, "postgres.tls"),
+        sqlx::Error::Protocol(_) => of(Outcome::Unknown, false, Discard, Dependency, "postgres.protocol"),
+        sqlx::Error::Configuration(_) => {
+            of(Outcome::NotRun, false, Discard, Service, "postgres.configuration")
+        }
+        sqlx::Error::InvalidArgument(_) | sqlx::Error::Encode(_) | sqlx::Error::TypeNotFound { .. } => {
+            of(Outcome::NotRun, false, Discard, Service, "postgres.encode")
+        }
+        sqlx::Error::PoolTimedOut => of(Outcome::NotRun, true, Discard, Capacity, "postgres.pool_timeout"),
+        sqlx::Error::PoolClosed => of(Outcome::NotRun, false, Discard, Service, "postgres.closed"),
+        // The statement ran; what it did stands.
+        sqlx::Error::RowNotFound => of(
+            Outcome::Unknown,
+            false,
+            Keep,
+            Fault::Caller,
+            "postgres.row_not_found",
+        ),
+        sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_) => of(Outcome::Unknown, false, Discard, Service, "postgres.decode"),
+        _ => of(Outcome::Unknown, false, Discard, Service, "postgres.other"),
+    }
+}
+
+/// The error of sqlx that `error` is or was made from.
+pub(crate) fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a sqlx::Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        current = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> sqlx::Error {
+        io::Error::from(io::ErrorKind::UnexpectedEof).into()
+    }
+
+    #[test]
+    fn a_lost_connection_is_unknown_and_not_retryable_as_it_is() {
+        let answer = classify(&lost());
+        assert_eq!(answer.outcome(), Outcome::Unknown);
+        assert!(!answer.retryable());
+        assert_eq!(answer.code(), "postgres.connection_lost");
+    }
+
+    #[test]
+    fn our_own_errors_are_found_again_inside_the_error_of_sqlx() {
+        let error = sqlx::Error::from(Detail::Deadline {
+            waited_for: "a reply",
+            waited: Duration::from_secs(5),
+            outcome: Outcome::RolledBack,
+        });
+        assert!(matches!(detail(&error), Some(Detail::Deadline { .. })));
+        assert_eq!(classify(&error).outcome(), Outcome::RolledBack);
+        assert!(classify(&error).retryable());
+        assert!(detail(&lost()).is_none());
+    }
+
+    #[test]
+    fn an_error_of_sqlx_is_found_through_the_sources_of_others() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("scoring failed")]
+        struct Scoring(#[from] Error);
+        let outer = Scoring(Error(sqlx::Error::RowNotFound));
+        assert!(matches!(find(&outer), Some(sqlx::Error::RowNotFound)));
+        assert!(find(&io::Error::other("else")).is_none());
+    }
+
+    #[test]
+    fn the_text_of_the_newtype_does_not_repeat_its_source() {
+        let error = Error(lost());
+        assert_eq!(error.to_string(), "postgres.connection_lost (unknown)");
+    }
+}

@@ -1,0 +1,259 @@
+//! The handle of one database.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hafnium_core::health::{Check, Registration, Status};
+use hafnium_core::{Component, Context, StartError};
+use tokio_util::task::TaskTracker;
+
+use super::client::Client;
+use super::instruments::{Instruments, NodeInstruments};
+use super::monitor::{Monitor, NodeStatus};
+use super::opener::Opener;
+use super::pool::Node;
+use super::probe::Probe;
+use super::settings::PostgresSettings;
+use super::tenure::Tenure;
+use super::topology::NodeId;
+use super::transaction::Tx;
+use super::url::{Target, milliseconds};
+use super::view::View;
+
+/// One database of several nodes: writes go to whichever is the primary, without a restart and without a login.
+///
+/// `Clone + Send + Sync`; clones share everything. `&Postgres` is an [`sqlx::Executor`], so that sqlx's macros and
+/// builders work unchanged:
+///
+/// ```no_run
+/// use hafnium_core::Context;
+/// use hafnium_core::secret::Secret;
+/// use hafnium_data::postgres::{Postgres, PostgresSettings};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = PostgresSettings::new(Secret::new("postgres://app:secret@a:5432,b:5432,c:5432/ledger"));
+/// let ledger = Postgres::connect(settings, &Context::standalone()).await?;
+///
+/// let balance: i64 = sqlx::query_scalar("SELECT balance FROM accounts WHERE id = $1")
+///     .bind(7)
+///     .fetch_one(&ledger.reader())
+///     .await?;
+///
+/// ledger
+///     .transaction(async |mut tx| -> Result<(), sqlx::Error> {
+///         sqlx::query("UPDATE accounts SET balance = balance - 1 WHERE id = 7").execute(&mut *tx).await?;
+///         sqlx::query("UPDATE accounts SET balance = balance + 1 WHERE id = 8").execute(&mut *tx).await?;
+///         Ok(())
+///     })
+///     .await?;
+/// # let _ = balance;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Every operation ends by the nearest of [`within`](Self::within), the deadline of the request or record that the
+/// task serves, and `timeout` of the settings; waiting for a primary, for a connection and for retries is included.
+/// An operation whose future is dropped closes its connection, and the server undoes what was not committed.
+///
+/// Statements that begin or end a transaction are refused on a handle; use [`transaction`](Self::transaction).
+#[derive(Clone)]
+pub struct Postgres {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the copies of a handle share. Dropping the last one stops the monitor.
+pub(crate) struct Shared {
+    pub(crate) component: String,
+    pub(crate) settings: PostgresSettings,
+    pub(crate) view: View,
+    pub(crate) probes: Mutex<Option<Vec<Probe>>>,
+    _check: Registration,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.view.client.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres")
+            .field("component", &self.shared.component)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// The handle of the database `name`, as a component `postgres.<name>`. No I/O: nothing is connected before
+    /// [`Component::start`].
+    ///
+    /// Registers the shared health check `postgres.<name>`: "can this process reach a primary".
+    ///
+    /// # Errors
+    /// [`StartError::Configuration`] when the settings can't work.
+    pub fn new(name: &str, settings: PostgresSettings, cx: &Context) -> Result<Self, StartError> {
+        let component = format!("postgres.{name}");
+        let wrong = |reason: &dyn ToString| StartError::configuration(&component, reason.to_string());
+        let target = Target::parse(settings.url.expose()).map_err(|error| wrong(&error))?;
+        check(&settings, &target).map_err(|reason| wrong(&reason))?;
+
+        let application = target
+            .application_name
+            .clone()
+            .or_else(|| settings.application_name.clone())
+            .unwrap_or_else(|| format!("{}/{}", cx.service().name, cx.service().instance));
+        let limits = [
+            (
+                "statement_timeout",
+                milliseconds(settings.server_limit(settings.statement_timeout)),
+            ),
+            (
+                "idle_in_transaction_session_timeout",
+                milliseconds(settings.server_limit(settings.idle_in_transaction_timeout)),
+            ),
+        ];
+        let budget = target.connect_timeout.unwrap_or(settings.connect_timeout.get());
+        let max = settings.max as usize;
+        let tracker = TaskTracker::new();
+        let (mut nodes, mut probes, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, host) in target.hosts.iter().enumerate() {
+            let options = target
+                .connect_options(host, &limits)
+                .application_name(&application);
+            let label = host.to_string();
+            let tenure = Arc::new(Tenure::default());
+            let measured = NodeInstruments::new(cx.metrics(), name, &label);
+            let gauge = measured.connections.clone();
+            let opener = Opener::new(options.clone(), budget, tenure.clone(), gauge, tracker.clone());
+            let node = Node::new(NodeId(index), label, opener, tenure, max);
+            nodes.push(Arc::new(
+                node.map_err(|error| StartError::failed(&component, error))?,
+            ));
+            probes.push(Probe::new(options));
+            instruments.push(measured);
+        }
+        let warm = settings.warm.min(settings.max) as usize;
+        let monitor = Arc::new(Monitor::new(nodes, instruments, warm, settings.max_lag.get()));
+        let check = register(&component, &monitor, cx);
+        let client = Client::new(
+            monitor,
+            Instruments::new(cx.metrics(), name),
+            settings.timeout.get(),
+            tracker,
+        );
+        Ok(Self {
+            shared: Arc::new(Shared {
+                component,
+                settings,
+                view: View::new(Arc::new(client)),
+                probes: Mutex::new(Some(probes)),
+                _check: check,
+            }),
+        })
+    }
+
+    /// A started handle named `default`, for use without a service around it.
+    ///
+    /// # Errors
+    /// As [`Postgres::new`] and [`Component::start`].
+    pub async fn connect(settings: PostgresSettings, cx: &Context) -> Result<Self, StartError> {
+        let postgres = Self::new("default", settings, cx)?;
+        postgres.start(cx).await?;
+        Ok(postgres)
+    }
+
+    /// A view whose operations end within `limit`; a nearer deadline stays in force.
+    pub fn within(&self, limit: Duration) -> View {
+        self.view().within(limit)
+    }
+
+    /// A view whose operations may be run twice without harm, so that they are also repeated when it is unknown
+    /// whether they took effect.
+    pub fn idempotent(&self) -> View {
+        self.view().idempotent()
+    }
+
+    /// A view that only reads, from the primary. Its transactions are `READ ONLY`.
+    pub fn read_only(&self) -> View {
+        self.view().read_only()
+    }
+
+    /// A view that reads from a replica at most `max_lag` behind, else from the primary.
+    pub fn reader(&self) -> View {
+        self.view().reader()
+    }
+
+    /// Runs `body` in a transaction on the primary and commits when it returns `Ok`.
+    ///
+    /// The closure is run again as a whole, with jitter and within the deadline, when its transaction certainly did
+    /// not take effect and may succeed the next time: a lost connection or a cut node before COMMIT was sent, a
+    /// serialization failure (40001), a deadlock (40P01), a node that is no longer the primary. Keep effects outside
+    /// the database out of it. The tasks' deadline within the closure is that of the transaction.
+    ///
+    /// It is rolled back when the closure returns an error or panics, when this future is dropped, and when a
+    /// statement failed although the closure returned `Ok` (then the error is
+    /// [`Detail::Aborted`](super::Detail::Aborted)).
+    ///
+    /// `E` is an error type that is made from [`sqlx::Error`] and shows it as itself or through its sources: that is
+    /// how a serialization failure is told from a refusal of your own.
+    ///
+    /// # Errors
+    /// Those of the closure and of the database. When the reply to COMMIT did not come,
+    /// [`Detail::CommitUnknown`](super::Detail::CommitUnknown): the transaction may have taken effect.
+    ///
+    /// Cancel-safety: dropping the future before COMMIT was sent rolls back; after that the outcome is unknown.
+    pub async fn transaction<T, E, F, Fut>(&self, body: F) -> Result<T, E>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<sqlx::Error> + StdError + 'static,
+    {
+        self.view().transaction(body).await
+    }
+
+    /// What is known of each node, in the order of the URL.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        self.client().monitor.statuses()
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.shared.view
+    }
+
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        &self.shared.view.client
+    }
+}
+
+/// Answered from the monitor's memory; holds nothing that would keep the handle alive.
+fn register(component: &str, monitor: &Monitor, cx: &Context) -> Registration {
+    let snapshots = monitor.watch();
+    cx.health().register(Check::shared(component), move || {
+        let writer = snapshots.borrow().writer;
+        async move {
+            match writer {
+                Ok(_) => Status::Up,
+                Err(reason) => Status::Down(reason.to_string()),
+            }
+        }
+    })
+}
+
+/// What the schema can't say of the settings.
+fn check(settings: &PostgresSettings, target: &Target) -> Result<(), String> {
+    if settings.max == 0 {
+        return Err("max: must be at least 1".to_owned());
+    }
+    if settings.timeout.get().is_zero() || settings.connect_timeout.get().is_zero() {
+        return Err("timeout and connect_timeout: must be longer than 0s".to_owned());
+    }
+    for (index, host) in target.hosts.iter().enumerate() {
+        if target.hosts[..index].contains(host) {
+            return Err(format!("url: {host} is named twice"));
+        }
+    }
+    Ok(())
+}

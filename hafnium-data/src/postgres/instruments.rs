@@ -1,0 +1,118 @@
+//! The metrics of one database, with handles resolved once.
+
+use std::time::Duration;
+
+use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics, UpDown};
+use hafnium_core::{Classify, Outcome};
+
+use super::error::classify;
+
+const SECONDS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// What is recorded for a database.
+pub(crate) struct Instruments {
+    done: Histogram,
+    not_run: Histogram,
+    rolled_back: Histogram,
+    unknown: Histogram,
+    pub(crate) retries: Counter,
+    unknown_outcomes: Counter,
+}
+
+impl Instruments {
+    pub(crate) fn new(metrics: &Metrics, name: &str) -> Self {
+        let duration = metrics.histogram(
+            "db.client.operation.duration",
+            "s",
+            "Duration of an operation, its waits and retries included",
+            SECONDS,
+        );
+        let by_outcome = |outcome| {
+            duration.with(&[
+                ("db.system.name", "postgresql"),
+                ("db.client.connection.pool.name", name),
+                ("hafnium.outcome", outcome),
+            ])
+        };
+        let counter = |metric, description| {
+            metrics
+                .counter(metric, "{operation}", description)
+                .with(&[("db.client.connection.pool.name", name)])
+        };
+        Self {
+            done: by_outcome("done"),
+            not_run: by_outcome(Outcome::NotRun.as_str()),
+            rolled_back: by_outcome(Outcome::RolledBack.as_str()),
+            unknown: by_outcome(Outcome::Unknown.as_str()),
+            retries: counter("hafnium.postgres.retries", "Operations tried again"),
+            unknown_outcomes: counter(
+                "hafnium.postgres.unknown_outcomes",
+                "Errors surfaced of which no one can say whether the operation took effect",
+            ),
+        }
+    }
+
+    /// Records the end of an operation.
+    pub(crate) fn ended<T>(&self, took: Duration, result: &Result<T, sqlx::Error>) {
+        let histogram = match result.as_ref().map_err(|error| classify(error).outcome()) {
+            Ok(_) => &self.done,
+            Err(Outcome::NotRun) => &self.not_run,
+            Err(Outcome::RolledBack) => &self.rolled_back,
+            Err(_) => &self.unknown,
+        };
+        histogram.record(took.as_secs_f64());
+        if let Err(error) = result {
+            self.surfaced(error);
+        }
+    }
+
+    /// Counts an error that the caller gets, if its outcome is unknown.
+    pub(crate) fn surfaced(&self, error: &sqlx::Error) {
+        // That a row was not there is an answer, not a doubt.
+        if classify(error).outcome() == Outcome::Unknown && classify(error).code() != "postgres.row_not_found"
+        {
+            self.unknown_outcomes.add(1);
+        }
+    }
+}
+
+/// What is recorded for one node.
+pub(crate) struct NodeInstruments {
+    pub(crate) connections: UpDown,
+    primary: Gauge,
+    standby: Gauge,
+    pub(crate) deposed: Counter,
+}
+
+impl NodeInstruments {
+    pub(crate) fn new(metrics: &Metrics, name: &str, node: &str) -> Self {
+        let pool = ("db.client.connection.pool.name", name);
+        let at = ("server.address", node);
+        let role = metrics.gauge(
+            "hafnium.postgres.role",
+            "1",
+            "1 when the node has the role and answers, else 0",
+        );
+        Self {
+            connections: metrics
+                .up_down("db.client.connection.count", "{connection}", "Open connections")
+                .with(&[pool, at]),
+            primary: role.with(&[pool, at, ("role", "primary")]),
+            standby: role.with(&[pool, at, ("role", "standby")]),
+            deposed: metrics
+                .counter(
+                    "hafnium.postgres.deposed",
+                    "{event}",
+                    "Times a node was cut because it must not take writes",
+                )
+                .with(&[pool, at]),
+        }
+    }
+
+    pub(crate) fn role(&self, primary: bool, standby: bool) {
+        self.primary.set(f64::from(u8::from(primary)));
+        self.standby.set(f64::from(u8::from(standby)));
+    }
+}

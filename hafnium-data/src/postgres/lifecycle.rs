@@ -1,0 +1,98 @@
+//! The database as a component: start waits for a writable primary, stop gives operations their time.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use hafnium_core::component::BoxFuture;
+use hafnium_core::{Component, Context, Deadline, StartError, Stopped};
+
+use super::handle::Postgres;
+
+/// Between two looks at what can't be awaited.
+const LOOK: Duration = Duration::from_millis(10);
+
+impl Component for Postgres {
+    fn name(&self) -> &str {
+        &self.shared.component
+    }
+
+    /// Waits for a writable primary, no longer than `timeout` of the settings; calling again goes on waiting.
+    ///
+    /// The probes run on tasks of their own, because pools must work until all background tasks of the service have
+    /// ended. Credentials that every answering node refused three times are an error of the configuration.
+    fn start<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
+        Box::pin(async move {
+            let client = self.client();
+            let name = &self.shared.component;
+            let probes = self
+                .shared
+                .probes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(probes) = probes {
+                client.monitor.start(probes, &client.tracker, &client.stop);
+            }
+            let deadline = self.view().deadline();
+            let mut snapshots = client.monitor.watch();
+            loop {
+                if client.is_closed() {
+                    return Err(StartError::failed(name, "it was stopped"));
+                }
+                let writer = snapshots.borrow_and_update().writer;
+                if writer.is_ok() && !client.monitor.writer_is_read_only() {
+                    return Ok(());
+                }
+                if let Some(reason) = client.monitor.credentials_refused() {
+                    return Err(StartError::configuration(
+                        name,
+                        format!("url: login refused: {reason}"),
+                    ));
+                }
+                if deadline.is_past() {
+                    let reason = client.monitor.explain();
+                    let reason = format!(
+                        "no writable primary within {:?}: {reason}",
+                        self.shared.settings.timeout.get()
+                    );
+                    return Err(StartError::unavailable(name, reason));
+                }
+                let look = LOOK.min(deadline.remaining());
+                // Only a change of the writer is published; refusals and read-only primaries are looked for.
+                let _ = tokio::time::timeout(look, snapshots.changed()).await;
+            }
+        })
+    }
+
+    /// Refuses new operations, waits for those in flight, then closes every connection. What is still in flight at
+    /// the deadline is cut and named.
+    fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped> {
+        Box::pin(async move {
+            let client = self.client();
+            client.close();
+            let busy = || {
+                let nodes = client.monitor.nodes().iter();
+                nodes.filter(|node| node.in_use() > 0)
+            };
+            while busy().next().is_some() && !deadline.is_past() {
+                tokio::time::sleep(LOOK.min(deadline.remaining())).await;
+            }
+            let stragglers: Vec<String> = busy()
+                .map(|node| format!("{} operations on {}", node.in_use(), node.label))
+                .collect();
+            client.stop.cancel();
+            for node in client.monitor.nodes() {
+                node.cut();
+                node.pool.close();
+            }
+            client.tracker.close();
+            // Probers end at once and logins within their budget; a slow login is no one's work.
+            let _ = deadline.bound("the probers", client.tracker.wait()).await;
+            if stragglers.is_empty() {
+                Stopped::Clean
+            } else {
+                Stopped::Incomplete(stragglers)
+            }
+        })
+    }
+}

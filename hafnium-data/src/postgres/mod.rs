@@ -1,0 +1,45 @@
+//! Postgres: one handle per database that follows the primary, bounds every wait and names every outcome.
+//!
+//! There is one warm pool *per node* and one monitor per database, which probes every node on a connection of its
+//! own. When another node becomes the primary its warm connections take the writes at once, and everything in flight
+//! on the old one is cut: a deposed primary that thaws acknowledges nothing. See [`Postgres`].
+//!
+//! * `&postgres` and the views [`within`](Postgres::within), [`idempotent`](Postgres::idempotent),
+//!   [`read_only`](Postgres::read_only) and [`reader`](Postgres::reader) are executors of sqlx.
+//! * [`Postgres::transaction`] runs a closure, again where that is safe.
+//! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
+//!
+//! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during
+//! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
+
+mod attempts;
+mod client;
+mod error;
+mod executor;
+mod handle;
+mod instruments;
+mod lifecycle;
+mod migrations;
+mod monitor;
+mod opener;
+mod operation;
+mod pool;
+mod probe;
+mod rows;
+mod settings;
+mod sqlstate;
+mod statement;
+mod tenure;
+mod topology;
+mod transaction;
+mod url;
+mod view;
+
+pub use error::{Classified, Detail, Error, classify, detail};
+pub use handle::Postgres;
+pub use migrations::{Migrated, MigrationError};
+pub use monitor::NodeStatus;
+pub use settings::{PostgresSection, PostgresSettings};
+pub use transaction::Tx;
+pub use url::UrlError;
+pub use view::View;

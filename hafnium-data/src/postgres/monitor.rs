@@ -1,0 +1,313 @@
+//! The thin shell around the topology: one prober per node, one lock, one published snapshot.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::instruments::NodeInstruments;
+use super::pool::Node;
+use super::probe::Probe;
+use super::topology::{
+    Action, CutReason, Evidence, FailureKind, NoWriter, NodeId, Phase, Role, Tempo, Topology,
+};
+
+/// What the router needs to know, republished at each change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) writer: Result<NodeId, NoWriter>,
+    pub(crate) readers: Vec<NodeId>,
+}
+
+/// What is known of one node, for reports.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// Host and port.
+    pub node: String,
+    /// `primary`, `standby`, `deposed`, or `unknown` before the first answer.
+    pub role: &'static str,
+    /// `up`, `suspect`, `down`, or `unheard` before the first probe ended.
+    pub state: &'static str,
+    /// The timeline on which the node says it is primary.
+    pub timeline: Option<u32>,
+    /// How far a standby is behind the primary, if that is known.
+    pub lag: Option<Duration>,
+    /// Connections in use by operations.
+    pub in_use: usize,
+    /// Connections open and free.
+    pub idle: usize,
+    /// Connections the pool may hold.
+    pub max: usize,
+    /// What the newest failed probe saw.
+    pub failure: Option<String>,
+}
+
+/// Watches the nodes of one database.
+pub(crate) struct Monitor {
+    nodes: Vec<Arc<Node>>,
+    instruments: Vec<NodeInstruments>,
+    warm: usize,
+    topology: Mutex<Topology>,
+    snapshot: watch::Sender<Snapshot>,
+    /// Counts the panics, so that sleeping probers wake.
+    alarm: watch::Sender<u64>,
+    panicking: AtomicBool,
+}
+
+impl Monitor {
+    pub(crate) fn new(
+        nodes: Vec<Arc<Node>>,
+        instruments: Vec<NodeInstruments>,
+        warm: usize,
+        max_lag: Duration,
+    ) -> Self {
+        let topology = Topology::new(nodes.len(), max_lag, Instant::now());
+        Self {
+            nodes,
+            instruments,
+            warm,
+            topology: Mutex::new(topology),
+            snapshot: watch::Sender::new(Snapshot {
+                writer: Err(NoWriter::Unsurveyed),
+                readers: Vec::new(),
+            }),
+            alarm: watch::Sender::new(0),
+            panicking: AtomicBool::new(true),
+        }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.subscribe()
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id.0)
+    }
+
+    pub(crate) fn nodes(&self) -> &[Arc<Node>] {
+        &self.nodes
+    }
+
+    /// Starts a prober per node; they end when `stop` is cancelled.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        probes: Vec<Probe>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
+        for (node, probe) in self.nodes.iter().zip(probes) {
+            let prober = self.clone().probe_for_ever(node.id, probe);
+            let stop = stop.clone();
+            tracker.spawn(async move {
+                stop.run_until_cancelled(prober).await;
+            });
+        }
+    }
+
+    async fn probe_for_ever(self: Arc<Self>, id: NodeId, mut probe: Probe) {
+        let mut alarm = self.alarm.subscribe();
+        loop {
+            probe
+                .ask(|asked, evidence| self.report(id, asked, evidence))
+                .await;
+            let pause = self.pause(id);
+            // A panic that began meanwhile is seen at once. The sender lives in `self`.
+            let _ = tokio::time::timeout(pause, alarm.changed()).await;
+        }
+    }
+
+    /// How long to wait before the next question to a node.
+    fn pause(&self, id: NodeId) -> Duration {
+        let topology = self.lock();
+        let kind = topology
+            .node(id)
+            .and_then(|node| node.failure())
+            .map(|failure| failure.kind);
+        match (topology.tempo(Instant::now()), kind) {
+            // More logins with the wrong password find nothing out and may lock the account.
+            (Tempo::Calm | Tempo::Worn, Some(FailureKind::Refused)) => Duration::from_secs(1),
+            (Tempo::Panic, Some(FailureKind::Refused)) => Duration::from_millis(250),
+            (Tempo::Panic, Some(FailureKind::Busy)) => Duration::from_millis(20),
+            (Tempo::Panic, _) => Duration::from_millis(5),
+            (Tempo::Worn, _) => Duration::from_millis(250),
+            (Tempo::Calm, _) => Duration::from_millis(450 + fastrand::u64(0..=100)),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Topology> {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, id: NodeId, asked: Instant, evidence: Evidence) {
+        let mut topology = self.lock();
+        let now = Instant::now();
+        let actions = topology.report(id, asked, evidence, now);
+        for action in actions {
+            self.act(action);
+        }
+        self.publish(&topology, now);
+    }
+
+    /// A user of the node saw a lost connection or the like: probe at once, and let others wait for the answer.
+    pub(crate) fn suspect(&self, id: NodeId) {
+        let mut topology = self.lock();
+        let now = Instant::now();
+        topology.suspect(id, now);
+        self.publish(&topology, now);
+    }
+
+    /// Under the lock, so that a node is cut before its successor is announced. Nothing here waits.
+    fn act(&self, action: Action) {
+        match action {
+            Action::Cut(id, reason) => {
+                let (Some(node), Some(instruments)) = (self.node(id), self.instruments.get(id.0)) else {
+                    return;
+                };
+                node.cut();
+                instruments.deposed.add(1);
+                match reason {
+                    CutReason::Deposed => tracing::warn!(
+                        node = node.label,
+                        "cut: it says primary, but another node has a higher timeline"
+                    ),
+                    CutReason::SplitBrain => tracing::error!(
+                        node = node.label,
+                        "writes stopped: two servers say primary with the same timeline"
+                    ),
+                    CutReason::WrongCluster => {
+                        tracing::error!(node = node.label, "refused: it belongs to another cluster");
+                    }
+                }
+            }
+            Action::Drain(id) => {
+                if let Some(node) = self.node(id) {
+                    node.drain();
+                }
+            }
+            Action::Warm(id) => {
+                if let Some(node) = self.node(id) {
+                    let open = node.pool.status().size;
+                    node.opener.warm(self.warm.saturating_sub(open));
+                }
+            }
+        }
+    }
+
+    fn publish(&self, topology: &Topology, now: Instant) {
+        let snapshot = Snapshot {
+            writer: topology.writer(),
+            readers: topology.readers(now),
+        };
+        for (node, instruments) in self.nodes.iter().zip(&self.instruments) {
+            let state = topology.node(node.id);
+            let up = state.is_some_and(|state| state.phase == Phase::Up);
+            let standby = matches!(state.and_then(|state| state.role()), Some(Role::Standby { .. }));
+            instruments.role(snapshot.writer == Ok(node.id), up && standby);
+        }
+        let panic = topology.tempo(now) == Tempo::Panic;
+        if panic && !self.panicking.swap(panic, Ordering::Relaxed) {
+            self.alarm.send_modify(|count| *count += 1);
+        } else {
+            self.panicking.store(panic, Ordering::Relaxed);
+        }
+        self.snapshot.send_if_modified(|current| {
+            if *current == snapshot {
+                return false;
+            }
+            if current.writer != snapshot.writer {
+                match snapshot.writer.map(|id| self.node(id)) {
+                    Ok(Some(node)) => tracing::info!(node = node.label, "writes go here"),
+                    Ok(None) => {}
+                    Err(reason) => tracing::warn!(?reason, "no node takes writes"),
+                }
+            }
+            *current = snapshot;
+            true
+        });
+    }
+
+    /// Why no node can be used: what is known of each.
+    pub(crate) fn explain(&self) -> String {
+        let topology = self.lock();
+        let verdict = match topology.writer() {
+            Err(NoWriter::SplitBrain) => "two servers say primary with the same timeline; ",
+            Err(NoWriter::Unsurveyed) => "not every node has been heard or given up yet; ",
+            _ => "",
+        };
+        let nodes: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                let state = topology.node(node.id);
+                let seen = match state.and_then(|state| state.failure()) {
+                    Some(failure) => failure.reason.to_string(),
+                    None => role(&topology, node.id).to_owned(),
+                };
+                format!("{}: {seen}", node.label)
+            })
+            .collect();
+        format!("{verdict}{}", nodes.join(", "))
+    }
+
+    /// The reason of the servers when every one that answers refuses our credentials.
+    pub(crate) fn credentials_refused(&self) -> Option<String> {
+        self.lock()
+            .credentials_refused()
+            .map(|failure| failure.reason.to_string())
+    }
+
+    /// Whether the present writer is writable, as it said itself.
+    pub(crate) fn writer_is_read_only(&self) -> bool {
+        let topology = self.lock();
+        let role = topology
+            .writer()
+            .ok()
+            .and_then(|id| topology.node(id))
+            .and_then(|node| node.role());
+        matches!(role, Some(Role::Primary { read_only: true, .. }))
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
+        let topology = self.lock();
+        let now = Instant::now();
+        self.nodes
+            .iter()
+            .map(|node| {
+                let state = topology.node(node.id);
+                let pool = node.pool.status();
+                NodeStatus {
+                    node: node.label.clone(),
+                    role: role(&topology, node.id),
+                    state: match state.map(|state| state.phase).unwrap_or_default() {
+                        Phase::Unheard => "unheard",
+                        Phase::Up => "up",
+                        Phase::Suspect => "suspect",
+                        Phase::Down => "down",
+                    },
+                    timeline: state.and_then(|state| state.timeline()),
+                    lag: topology.lag_of(node.id, now),
+                    in_use: node.in_use(),
+                    idle: pool.available + node.opener.spares(),
+                    max: pool.max_size,
+                    failure: state
+                        .and_then(|state| state.failure())
+                        .map(|failure| failure.reason.to_string()),
+                }
+            })
+            .collect()
+    }
+}
+
+fn role(topology: &Topology, id: NodeId) -> &'static str {
+    match topology.node(id).and_then(|state| state.role()) {
+        None => "unknown",
+        Some(Role::Standby { .. }) => "standby",
+        Some(Role::Primary { .. }) if topology.deposed(id) => "deposed",
+        Some(Role::Primary { .. }) => "primary",
+    }
+}

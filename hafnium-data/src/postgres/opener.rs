@@ -1,0 +1,211 @@
+//! Logging in. Openers are tasks of their own that outlive the callers that wait for them, so that a caller who gives
+//! up does not waste a login: the connection becomes a spare and the next caller gets it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hafnium_core::metrics::UpDown;
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use super::tenure::{Pass, Tenure};
+
+/// Logins in flight per node. More would be a storm on a server that has just been promoted.
+const IN_FLIGHT: usize = 8;
+
+/// A logged-in connection. Dropping it closes the socket without a word to the server, which rolls back.
+pub(crate) struct Connection {
+    pub(crate) link: PgConnection,
+    pub(crate) pass: Pass,
+    /// Whether sqlx counts one transaction as open for good, see the module `transaction`.
+    pub(crate) nests: bool,
+    _counted: Counted,
+}
+
+/// Counts an open connection for as long as it lives.
+struct Counted {
+    gauge: UpDown,
+}
+
+impl Counted {
+    fn new(gauge: &UpDown) -> Self {
+        gauge.add(1);
+        Self { gauge: gauge.clone() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gauge.add(-1);
+    }
+}
+
+/// Why a login failed. Shared, because all who wait get the same answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("login failed: {0}")]
+pub(crate) struct LoginError(pub(crate) Arc<sqlx::Error>);
+
+/// Opens connections to one node.
+pub(crate) struct Opener {
+    options: PgConnectOptions,
+    budget: Duration,
+    tenure: Arc<Tenure>,
+    gauge: UpDown,
+    tracker: TaskTracker,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<oneshot::Sender<Result<Connection, LoginError>>>,
+    spare: Vec<Connection>,
+    opening: usize,
+}
+
+impl Opener {
+    pub(crate) fn new(
+        options: PgConnectOptions,
+        budget: Duration,
+        tenure: Arc<Tenure>,
+        gauge: UpDown,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self {
+            options,
+            budget,
+            tenure,
+            gauge,
+            tracker,
+            queue: Mutex::default(),
+        }
+    }
+
+    /// A spare or new connection.
+    ///
+    /// Cancel-safe: a login that was begun for a caller who gave up serves the next one.
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<Connection, LoginError> {
+        let receiver = {
+            let mut queue = self.queue();
+            while let Some(spare) = queue.spare.pop() {
+                if self.tenure.admits(&spare.pass) {
+                    return Ok(spare);
+                }
+            }
+            let (sender, receiver) = oneshot::channel();
+            queue.waiting.retain(|waiting| !waiting.is_closed());
+            queue.waiting.push_back(sender);
+            if queue.opening < queue.waiting.len().min(IN_FLIGHT) {
+                queue.opening += 1;
+                self.tracker.spawn(self.clone().serve());
+            }
+            receiver
+        };
+        match receiver.await {
+            Ok(result) => result,
+            Err(_) => Err(LoginError(Arc::new(sqlx::Error::WorkerCrashed))),
+        }
+    }
+
+    /// A connection of its own, outside the pool, with `options` changed by `change`.
+    pub(crate) async fn open_apart(
+        &self,
+        change: impl FnOnce(PgConnectOptions) -> PgConnectOptions,
+    ) -> Result<PgConnection, sqlx::Error> {
+        change(self.options.clone()).connect().await
+    }
+
+    /// Opens connections without a caller until there are `count` spares, or as many as may be in flight.
+    pub(crate) fn warm(self: &Arc<Self>, count: usize) {
+        let mut queue = self.queue();
+        queue.spare.retain(|spare| self.tenure.admits(&spare.pass));
+        while queue.spare.len() + queue.opening < count.min(IN_FLIGHT) {
+            queue.opening += 1;
+            self.tracker.spawn(self.clone().serve());
+        }
+    }
+
+    /// Closes the spares that the tenure admits no more.
+    pub(crate) fn sweep(&self) {
+        let stale: Vec<_> = {
+            let mut queue = self.queue();
+            let spares = std::mem::take(&mut queue.spare);
+            let (good, stale) = spares
+                .into_iter()
+                .partition(|spare| self.tenure.admits(&spare.pass));
+            queue.spare = good;
+            stale
+        };
+        drop(stale);
+    }
+
+    pub(crate) fn spares(&self) -> usize {
+        self.queue().spare.len()
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One opener: logs in for as long as someone waits.
+    async fn serve(self: Arc<Self>) {
+        loop {
+            // Spread, so that the logins after a failover do not hit the server in the same instant.
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
+            let result = self.log_in().await;
+            let mut queue = self.queue();
+            match result {
+                // The server behind it is gone already: once more.
+                Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
+                Ok(connection) => Self::deliver(&mut queue, connection),
+                Err(error) => {
+                    for waiting in queue.waiting.drain(..) {
+                        // A caller who gave up needs no answer.
+                        let _ = waiting.send(Err(error.clone()));
+                    }
+                }
+            }
+            queue.waiting.retain(|waiting| !waiting.is_closed());
+            if queue.waiting.len() < queue.opening {
+                queue.opening -= 1;
+                return;
+            }
+        }
+    }
+
+    fn deliver(queue: &mut Queue, connection: Connection) {
+        let mut connection = connection;
+        while let Some(waiting) = queue.waiting.pop_front() {
+            match waiting.send(Ok(connection)) {
+                Ok(()) => return,
+                Err(Ok(returned)) => connection = returned,
+                Err(Err(_)) => return,
+            }
+        }
+        queue.spare.push(connection);
+    }
+
+    async fn log_in(&self) -> Result<Connection, LoginError> {
+        let pass = self.tenure.pass();
+        let login = tokio::time::timeout(self.budget, self.options.connect());
+        let link = tokio::select! {
+            biased;
+            () = pass.cut().cancelled() => Err(sqlx::Error::Io(std::io::Error::other("the node was cut"))),
+            result = login => result.unwrap_or_else(|_| {
+                let silent = format!("no answer to the login within {:?}", self.budget);
+                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
+            }),
+        };
+        match link {
+            Ok(link) => Ok(Connection {
+                link,
+                pass,
+                nests: false,
+                _counted: Counted::new(&self.gauge),
+            }),
+            Err(error) => Err(LoginError(Arc::new(error))),
+        }
+    }
+}

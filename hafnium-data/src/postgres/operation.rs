@@ -1,0 +1,49 @@
+//! One operation on a leased connection: bounded by its deadline, ended by a cut, and judged by its error.
+
+use std::future::Future;
+
+use hafnium_core::{Deadline, Outcome};
+use tokio::time::Instant;
+
+use super::client::Client;
+use super::error::{Detail, verdict};
+use super::pool::Lease;
+use super::sqlstate::{Consequence, Stage};
+
+/// Runs `operation`, which uses the connection of a lease, until `deadline` or a cut. If that comes first the
+/// operation is dropped and its outcome is `otherwise`.
+///
+/// The cut is looked at first at each poll: what a deposed node answers is never acknowledged.
+pub(crate) async fn guarded<T>(
+    cut: &tokio_util::sync::CancellationToken,
+    node: &str,
+    deadline: Deadline,
+    waited_for: &'static str,
+    otherwise: Outcome,
+    operation: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let begun = Instant::now();
+    tokio::select! {
+        biased;
+        () = cut.cancelled() => Err(Detail::Cut { node: node.to_owned(), outcome: otherwise }.into()),
+        result = operation => result,
+        () = tokio::time::sleep_until(deadline.instant()) => {
+            Err(Detail::Deadline { waited_for, waited: begun.elapsed(), outcome: otherwise }.into())
+        }
+    }
+}
+
+impl Client {
+    /// Decides what becomes of the connection and its node after an operation.
+    pub(crate) fn judge<T>(&self, lease: &mut Lease, result: &Result<T, sqlx::Error>) {
+        let consequence = match result {
+            Ok(_) => Consequence::Keep,
+            Err(error) => verdict(error, Stage::Statement).consequence,
+        };
+        match consequence {
+            Consequence::Keep => lease.settle(),
+            Consequence::Discard => {}
+            Consequence::Suspect => self.monitor.suspect(lease.node().id),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One pool per node, and the lease on one of its connections.
+//!
+//! Invariant: a connection goes back to its pool only after the operation on it ended and its reply was read to the
+//! end. Everything else (a dropped future, a panic, a lost connection, a cut) closes the socket without a word: a
+//! ping or a graceful close to a silent peer would hold the pool's permit for ever (transact-rs/sqlx #4349).
+
+use std::sync::Arc;
+
+use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use tokio_util::sync::CancellationToken;
+
+use super::opener::{Connection, LoginError, Opener};
+use super::tenure::Tenure;
+use super::topology::NodeId;
+
+/// Makes and checks connections for the pool. Creating only awaits an opener, see there.
+pub(crate) struct Manager {
+    opener: Arc<Opener>,
+    tenure: Arc<Tenure>,
+}
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = LoginError;
+
+    async fn create(&self) -> Result<Connection, LoginError> {
+        self.opener.open().await
+    }
+
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<LoginError> {
+        if self.tenure.admits(&connection.pass) {
+            Ok(())
+        } else {
+            Err(RecycleError::message("of a former tenure"))
+        }
+    }
+}
+
+/// One node: its address, its tenure and its pool.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) label: String,
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) opener: Arc<Opener>,
+    pub(crate) pool: managed::Pool<Manager>,
+}
+
+impl Node {
+    /// # Errors
+    /// When the pool can't be built, which only a missing runtime for time-outs can cause; none are set.
+    pub(crate) fn new(
+        id: NodeId,
+        label: String,
+        opener: Opener,
+        tenure: Arc<Tenure>,
+        max: usize,
+    ) -> Result<Self, managed::BuildError> {
+        let opener = Arc::new(opener);
+        let manager = Manager {
+            opener: opener.clone(),
+            tenure: tenure.clone(),
+        };
+        let pool = managed::Pool::builder(manager).max_size(max).build()?;
+        Ok(Self {
+            id,
+            label,
+            tenure,
+            opener,
+            pool,
+        })
+    }
+
+    /// Ends every operation in flight and closes every connection.
+    pub(crate) fn cut(&self) {
+        self.tenure.cut();
+        self.sweep();
+    }
+
+    /// Closes the idle connections; operations in flight end by themselves and their connections are not reused.
+    pub(crate) fn drain(&self) {
+        self.tenure.renew();
+        self.sweep();
+    }
+
+    fn sweep(&self) {
+        let stale = self
+            .pool
+            .retain(|connection, _| self.tenure.admits(&connection.pass));
+        drop(stale);
+        self.opener.sweep();
+    }
+
+    /// Connections taken out of the pool at present.
+    pub(crate) fn in_use(&self) -> usize {
+        let status = self.pool.status();
+        status.size.saturating_sub(status.available)
+    }
+}
+
+/// One connection, taken from the pool of its node until it is dropped.
+pub(crate) struct Lease {
+    /// Taken by `drop` alone.
+    object: Option<Object<Manager>>,
+    node: Arc<Node>,
+    /// Something was sent whose reply was not read to the end.
+    busy: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(object: Object<Manager>, node: Arc<Node>) -> Self {
+        Self {
+            object: Some(object),
+            node,
+            busy: false,
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// The token that ends operations on this connection.
+    pub(crate) fn cut(&self) -> CancellationToken {
+        self.peek().pass.cut().clone()
+    }
+
+    /// The connection, to look at.
+    pub(crate) fn peek(&self) -> &Connection {
+        match &self.object {
+            Some(object) => object,
+            None => unreachable!("only dropping a lease takes its connection"),
+        }
+    }
+
+    /// The connection, for an operation that begins now. Until [`Lease::settle`] the lease is busy.
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        self.busy = true;
+        match &mut self.object {
+            Some(object) => object,
+            None => unreachable!("only dropping a lease takes its connection"),
+        }
+    }
+
+    /// The operation ended and the connection can serve the next one.
+    pub(crate) fn settle(&mut self) {
+        self.busy = false;
+    }
+
+    /// The connection will not serve anyone else.
+    pub(crate) fn spoil(&mut self) {
+        self.busy = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        if self.busy || !self.node.tenure.admits(&object.pass) {
+            drop(Object::take(object));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The settings of one database: section `postgres`, named instances such as `postgres.ledger`.
+
+use hafnium_core::config::{Alias, Duration, Section};
+use hafnium_core::secret::Secret;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The settings of one database.
+///
+/// ```
+/// use hafnium_core::secret::Secret;
+/// use hafnium_data::postgres::PostgresSettings;
+///
+/// let mut settings = PostgresSettings::new(Secret::new("postgres://app@a:5432,b:5432/ledger"));
+/// settings.max = 20;
+/// ```
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PostgresSettings {
+    /// Where the database is: `postgres://user:password@a:5432,b:5432,c:5432/name`. Name every node; which one is
+    /// the primary is found out. Characters with a meaning in URLs are percent-encoded.
+    pub url: Secret,
+    /// Connections per node and process; default 10. All replicas of all services together must stay below the
+    /// server's `max_connections`.
+    #[serde(default = "defaults::max")]
+    pub max: u32,
+    /// Connections kept open to each node without being asked for, standbys included, so that a failover needs no
+    /// login; default 2, at most `max`.
+    #[serde(default = "defaults::warm")]
+    pub warm: u32,
+    /// The longest any operation may take, its waits and retries included; default 5 s.
+    #[serde(default = "defaults::timeout")]
+    pub timeout: Duration,
+    /// The longest a login may take; default 2 s. `connect_timeout` of the URL wins.
+    #[serde(default = "defaults::connect_timeout")]
+    pub connect_timeout: Duration,
+    /// What the server shows for our connections; default `<service>/<instance>`. That of the URL wins.
+    #[serde(default)]
+    pub application_name: Option<String>,
+    /// The server's own limit for one statement; default `timeout` + 1 s, because no caller waits longer. `0s`
+    /// switches it off.
+    #[serde(default)]
+    pub statement_timeout: Option<Duration>,
+    /// How long the server lets a transaction of ours sit idle; default `timeout` + 1 s. `0s` switches it off.
+    #[serde(default)]
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// How far behind the primary a replica may be to be read from; default 10 s.
+    #[serde(default = "defaults::max_lag")]
+    pub max_lag: Duration,
+    /// The longest the migrations may take, waiting for another process that migrates included; default 10 min.
+    #[serde(default = "defaults::migration_timeout")]
+    pub migration_timeout: Duration,
+}
+
+mod defaults {
+    use super::Duration;
+
+    pub(super) fn max() -> u32 {
+        10
+    }
+    pub(super) fn warm() -> u32 {
+        2
+    }
+    pub(super) fn timeout() -> Duration {
+        Duration::from_secs(5)
+    }
+    pub(super) fn connect_timeout() -> Duration {
+        Duration::from_secs(2)
+    }
+    pub(super) fn max_lag() -> Duration {
+        Duration::from_secs(10)
+    }
+    pub(super) fn migration_timeout() -> Duration {
+        Duration::from_secs(600)
+    }
+}
+
+impl PostgresSettings {
+    /// The defaults for the database at `url`.
+    pub fn new(url: Secret) -> Self {
+        Self {
+            url,
+            max: defaults::max(),
+            warm: defaults::warm(),
+            timeout: defaults::timeout(),
+            connect_timeout: defaults::connect_timeout(),
+            application_name: None,
+            statement_timeout: None,
+            idle_in_transaction_timeout: None,
+            max_lag: defaults::max_lag(),
+            migration_timeout: defaults::migration_timeout(),
+        }
+    }
+
+    /// The limit of the server for what a caller of ours has given up: a second later than `timeout`.
+    pub(crate) fn server_limit(&self, written: Option<Duration>) -> Duration {
+        written.unwrap_or_else(|| (self.timeout.get() + std::time::Duration::from_secs(1)).into())
+    }
+}
+
+/// The section `postgres` of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct PostgresSection;
+
+impl Section for PostgresSection {
+    const KEY: &'static str = "postgres";
+    type Settings = PostgresSettings;
+
+    fn aliases() -> &'static [Alias] {
+        &[Alias {
+            variable: "DATABASE_URL",
+            key: "url",
+        }]
+    }
+}

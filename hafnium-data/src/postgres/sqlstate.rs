@@ -1,0 +1,235 @@
+//! What a SQLSTATE means for the statement that got it: the one table that retries, metrics and errors read.
+//!
+//! Pure. Facts are PostgreSQL's documented error codes; rows marked *measured* were seen with PostgreSQL 15.
+
+use hafnium_core::{Fault, Outcome};
+
+/// Where in its life an operation was when the error came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A statement on its own or inside a transaction, before COMMIT was sent.
+    Statement,
+    /// COMMIT was sent and its reply is the error.
+    Commit,
+}
+
+/// What to do with the connection and its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// The connection can be used again.
+    Keep,
+    /// The connection is of no more use.
+    Discard,
+    /// The connection is of no more use and its node should be probed at once.
+    Suspect,
+}
+
+/// The answer of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) outcome: Outcome,
+    /// Whether the same statement may succeed when it is repeated.
+    pub(crate) transient: bool,
+    pub(crate) consequence: Consequence,
+    pub(crate) fault: Fault,
+    pub(crate) code: &'static str,
+}
+
+struct Row {
+    /// A whole SQLSTATE, or its first two characters for the rest of a class.
+    state: &'static str,
+    code: &'static str,
+    outcome: Outcome,
+    at_commit: Outcome,
+    transient: bool,
+    consequence: Consequence,
+    fault: Fault,
+}
+
+macro_rules! rows {
+    ($($state:literal: $outcome:ident / $at_commit:ident, $transient:ident, $consequence:ident, $fault:ident;)*) => {
+        &[$(Row {
+            state: $state,
+            code: concat!("postgres.", $state),
+            outcome: Outcome::$outcome,
+            at_commit: Outcome::$at_commit,
+            transient: rows!(@ $transient),
+            consequence: Consequence::$consequence,
+            fault: Fault::$fault,
+        },)*]
+    };
+    (@ transient) => { true };
+    (@ lasting) => { false };
+}
+
+/// Sorted by state within each block; whole states are looked up before classes.
+const TABLE: &[Row] = rows! {
+    // connection exceptions: as a lost connection
+    "08000": Unknown / Unknown, transient, Suspect, Dependency;
+    "08001": NotRun / NotRun, transient, Suspect, Dependency;
+    "08003": Unknown / Unknown, transient, Suspect, Dependency;
+    "08004": NotRun / NotRun, transient, Suspect, Dependency;
+    "08006": Unknown / Unknown, transient, Suspect, Dependency;
+    "08007": Unknown / Unknown, transient, Discard, Dependency;
+    "08P01": Unknown / Unknown, lasting, Discard, Dependency;
+    // transactions
+    "25006": NotRun / RolledBack, transient, Suspect, Dependency;
+    // in reply to COMMIT the transaction stays open until a ROLLBACK (measured)
+    "25P02": NotRun / RolledBack, lasting, Keep, Service;
+    "25P03": RolledBack / RolledBack, lasting, Discard, Service;
+    "25P04": RolledBack / RolledBack, lasting, Discard, Service;
+    "40001": RolledBack / RolledBack, transient, Keep, Dependency;
+    "40003": Unknown / Unknown, lasting, Discard, Dependency;
+    "40P01": RolledBack / RolledBack, transient, Keep, Dependency;
+    // credentials: never a reason to suspect a node
+    "28000": NotRun / NotRun, lasting, Discard, Service;
+    "28P01": NotRun / NotRun, lasting, Discard, Service;
+    "3D000": NotRun / NotRun, lasting, Discard, Service;
+    // a prepared statement of this connection is stale
+    "26000": NotRun / RolledBack, transient, Discard, Service;
+    "42P05": NotRun / RolledBack, transient, Discard, Service;
+    // resources
+    "53100": RolledBack / RolledBack, lasting, Keep, Dependency;
+    "53200": RolledBack / RolledBack, lasting, Keep, Dependency;
+    "53300": NotRun / NotRun, transient, Discard, Capacity;
+    "53400": NotRun / NotRun, transient, Discard, Capacity;
+    "55P03": RolledBack / RolledBack, lasting, Keep, Dependency;
+    // a cancel while COMMIT waits for synchronous replication is a success with a warning (measured)
+    "57014": RolledBack / RolledBack, lasting, Keep, Dependency;
+    "57P01": RolledBack / Unknown, transient, Suspect, Dependency;
+    "57P02": RolledBack / Unknown, transient, Suspect, Dependency;
+    "57P03": NotRun / NotRun, transient, Suspect, Dependency;
+    "57P04": RolledBack / RolledBack, lasting, Discard, Dependency;
+    "57P05": NotRun / NotRun, transient, Discard, Dependency;
+    "58000": RolledBack / RolledBack, lasting, Keep, Dependency;
+    "58030": RolledBack / Unknown, lasting, Discard, Dependency;
+    "XX000": RolledBack / Unknown, lasting, Keep, Dependency;
+    "XX001": RolledBack / Unknown, lasting, Keep, Dependency;
+    "XX002": RolledBack / Unknown, lasting, Keep, Dependency;
+    // what callers look for most
+    "23502": RolledBack / RolledBack, lasting, Keep, Caller;
+    "23503": RolledBack / RolledBack, lasting, Keep, Caller;
+    "23505": RolledBack / RolledBack, lasting, Keep, Caller;
+    "23514": RolledBack / RolledBack, lasting, Keep, Caller;
+    // the rest of a class
+    "22": RolledBack / RolledBack, lasting, Keep, Caller;
+    "23": RolledBack / RolledBack, lasting, Keep, Caller;
+    "42": RolledBack / RolledBack, lasting, Keep, Service;
+    "F0": RolledBack / RolledBack, lasting, Keep, Dependency;
+    "P0": RolledBack / RolledBack, lasting, Keep, Caller;
+};
+
+/// What `state` means at `stage`. A state that is not in the table was an error of the statement, so that it was
+/// undone; in reply to a COMMIT nothing is assumed.
+pub(crate) fn verdict(state: &str, stage: Stage) -> Verdict {
+    let row = TABLE.iter().find(|row| row.state == state).or_else(|| {
+        TABLE
+            .iter()
+            .find(|row| row.state.len() == 2 && state.starts_with(row.state))
+    });
+    match (row, stage) {
+        (Some(row), stage) => Verdict {
+            outcome: if stage == Stage::Commit {
+                row.at_commit
+            } else {
+                row.outcome
+            },
+            transient: row.transient,
+            consequence: row.consequence,
+            fault: row.fault,
+            code: row.code,
+        },
+        (None, Stage::Statement) => Verdict {
+            outcome: Outcome::RolledBack,
+            transient: false,
+            consequence: Consequence::Keep,
+            fault: Fault::Service,
+            code: "postgres.other",
+        },
+        (None, Stage::Commit) => Verdict {
+            outcome: Outcome::Unknown,
+            transient: false,
+            consequence: Consequence::Discard,
+            fault: Fault::Dependency,
+            code: "postgres.other",
+        },
+    }
+}
+
+/// Whether a login that ended with `state` can't succeed before someone changes something: a wrong password, a
+/// missing role or database.
+pub(crate) fn refuses_login(state: &str) -> bool {
+    matches!(state, "28000" | "28P01" | "3D000" | "42501")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(state: &str) -> (Outcome, Outcome) {
+        (
+            verdict(state, Stage::Statement).outcome,
+            verdict(state, Stage::Commit).outcome,
+        )
+    }
+
+    #[test]
+    fn each_state_is_listed_once() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert!(
+                TABLE[..index].iter().all(|other| other.state != row.state),
+                "{}",
+                row.state
+            );
+        }
+    }
+
+    #[test]
+    fn a_failover_never_leaves_a_plain_statement_unknown_when_the_server_answered() {
+        for state in ["57P01", "57P02", "57P03", "25006", "53300"] {
+            let verdict = verdict(state, Stage::Statement);
+            assert_ne!(verdict.outcome, Outcome::Unknown, "{state}");
+            assert!(verdict.transient, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_commit_answered_by_the_end_of_the_server_is_unknown() {
+        assert_eq!(outcomes("57P01"), (Outcome::RolledBack, Outcome::Unknown));
+        assert_eq!(outcomes("58030"), (Outcome::RolledBack, Outcome::Unknown));
+        assert_eq!(outcomes("99999"), (Outcome::RolledBack, Outcome::Unknown));
+    }
+
+    #[test]
+    fn conflicts_are_undone_and_worth_repeating_also_at_commit() {
+        for state in ["40001", "40P01"] {
+            assert_eq!(outcomes(state), (Outcome::RolledBack, Outcome::RolledBack));
+            assert!(verdict(state, Stage::Commit).transient);
+            assert_eq!(verdict(state, Stage::Statement).consequence, Consequence::Keep);
+        }
+    }
+
+    #[test]
+    fn the_callers_own_mistakes_never_count_against_the_node() {
+        for state in ["22012", "23505", "23P01", "42P01", "42601", "P0001"] {
+            let verdict = verdict(state, Stage::Statement);
+            assert_eq!(verdict.consequence, Consequence::Keep, "{state}");
+            assert!(!verdict.transient, "{state}");
+            assert_ne!(verdict.fault, Fault::Dependency, "{state}");
+        }
+    }
+
+    #[test]
+    fn codes_are_stable_names_with_the_state_or_its_class() {
+        assert_eq!(verdict("57P01", Stage::Statement).code, "postgres.57P01");
+        assert_eq!(verdict("22P02", Stage::Statement).code, "postgres.22");
+        assert_eq!(verdict("ZZ123", Stage::Statement).code, "postgres.other");
+    }
+
+    #[test]
+    fn a_wrong_password_is_not_worth_repeating_and_suspects_no_node() {
+        let verdict = verdict("28P01", Stage::Statement);
+        assert!(!verdict.transient && refuses_login("28P01"));
+        assert_ne!(verdict.consequence, Consequence::Suspect);
+    }
+}

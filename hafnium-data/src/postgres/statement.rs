@@ -1,0 +1,118 @@
+//! A statement that can be run again: a query of sqlx gives its arguments away only once.
+
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgStatement};
+use sqlx::{Execute, Postgres, SqlStr};
+
+use super::error::Detail;
+
+/// What was given to the executor, kept for as long as it may have to be repeated.
+#[derive(Clone)]
+pub(crate) struct Statement {
+    sql: SqlStr,
+    arguments: Option<PgArguments>,
+    persistent: bool,
+    prepared: Option<PgStatement>,
+}
+
+impl Statement {
+    /// # Errors
+    /// When an argument could not be encoded, or the statement would begin or end a transaction on a connection that
+    /// the next caller gets.
+    pub(crate) fn take<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
+        let prepared = query.statement().cloned();
+        let persistent = query.persistent();
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        let statement = Self {
+            sql: query.sql(),
+            arguments,
+            persistent,
+            prepared,
+        };
+        if statement.is_script() || !controls_transaction(statement.sql.as_str()) {
+            Ok(statement)
+        } else {
+            Err(Detail::TransactionControl.into())
+        }
+    }
+
+    /// Whether this may be several statements at once. A script can hold its own BEGIN and COMMIT, so that an error
+    /// says nothing of the statements before it, and its connection may be left in a transaction.
+    pub(crate) fn is_script(&self) -> bool {
+        let text = self.sql.as_str().trim_end().trim_end_matches(';');
+        self.arguments.is_none() && text.contains(';')
+    }
+}
+
+fn controls_transaction(sql: &str) -> bool {
+    let word = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next();
+    [
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "END",
+        "ROLLBACK",
+        "ABORT",
+        "SAVEPOINT",
+    ]
+    .iter()
+    .any(|control| word.is_some_and(|word| word.eq_ignore_ascii_case(control)))
+}
+
+impl<'q> Execute<'q, Postgres> for Statement {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&PgStatement> {
+        self.prepared.as_ref()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        Ok(self.arguments.take())
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::detail;
+
+    #[test]
+    fn transaction_control_is_refused_and_other_words_are_not() {
+        for sql in ["BEGIN", " begin;", "start transaction", "COMMIT;", "rollback"] {
+            let error = Statement::take(sqlx::AssertSqlSafe(sql)).err().unwrap();
+            assert!(
+                matches!(detail(&error), Some(Detail::TransactionControl)),
+                "{sql}"
+            );
+        }
+        for sql in ["SELECT 1", "beginning", "UPDATE t SET commit = 1", ""] {
+            assert!(Statement::take(sqlx::AssertSqlSafe(sql)).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn only_text_without_arguments_can_be_a_script() {
+        assert!(Statement::take("SELECT 1; SELECT 2").unwrap().is_script());
+        assert!(!Statement::take("SELECT 1; ").unwrap().is_script());
+        assert!(
+            !Statement::take(sqlx::query("SELECT ';' || $1").bind("x"))
+                .unwrap()
+                .is_script()
+        );
+    }
+
+    #[test]
+    fn a_copy_has_the_arguments_that_the_original_gave_away() {
+        let mut statement = Statement::take(sqlx::query("SELECT $1").bind(7)).unwrap();
+        let mut copy = statement.clone();
+        assert!(statement.take_arguments().unwrap().is_some());
+        assert!(statement.take_arguments().unwrap().is_none());
+        assert!(copy.take_arguments().unwrap().is_some());
+    }
+}

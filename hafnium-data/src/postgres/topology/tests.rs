@@ -1,0 +1,297 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::*;
+
+const A: NodeId = NodeId(0);
+const B: NodeId = NodeId(1);
+const C: NodeId = NodeId(2);
+
+/// A topology with a clock that ticks 10 ms with each evidence.
+struct World {
+    topology: Topology,
+    now: Instant,
+}
+
+impl World {
+    fn new(nodes: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            topology: Topology::new(nodes, Duration::from_secs(10), now),
+            now,
+        }
+    }
+
+    fn tell(&mut self, id: NodeId, evidence: Evidence) -> Vec<Action> {
+        self.now += Duration::from_millis(10);
+        self.topology.report(id, self.now, evidence, self.now)
+    }
+
+    /// A trio with A as primary on timeline 1.
+    fn trio() -> Self {
+        let mut world = Self::new(3);
+        world.tell(A, primary(1, 1));
+        world.tell(B, standby(2));
+        world.tell(C, standby(3));
+        assert_eq!(world.topology.writer(), Ok(A));
+        world
+    }
+}
+
+fn seen(started: i64, role: Role) -> Evidence {
+    Evidence::Seen(Observation {
+        system: 7,
+        started,
+        role,
+    })
+}
+
+fn primary(timeline: u32, started: i64) -> Evidence {
+    seen(
+        started,
+        Role::Primary {
+            timeline,
+            position: 100,
+            read_only: false,
+        },
+    )
+}
+
+fn standby(started: i64) -> Evidence {
+    seen(started, Role::Standby { replayed: Some(100) })
+}
+
+fn failed(kind: FailureKind) -> Evidence {
+    Evidence::Failed(Failure {
+        kind,
+        reason: "test".into(),
+    })
+}
+
+#[test]
+fn no_writer_before_every_node_was_heard_or_given_up() {
+    let mut world = World::new(3);
+    world.tell(A, primary(1, 1));
+    world.tell(B, standby(2));
+    assert_eq!(world.topology.writer(), Err(NoWriter::Unsurveyed));
+    world.tell(C, failed(FailureKind::Silent));
+    assert_eq!(world.topology.writer(), Ok(A));
+}
+
+#[test]
+fn a_deposed_primary_that_is_heard_first_at_start_never_becomes_the_writer() {
+    let mut world = World::new(2);
+    world.tell(A, primary(1, 1));
+    let actions = world.tell(B, primary(2, 2));
+    assert_eq!(world.topology.writer(), Ok(B));
+    assert!(actions.contains(&Action::Cut(A, CutReason::Deposed)));
+}
+
+#[test]
+fn one_late_probe_suspects_a_second_downs_and_neither_cuts() {
+    let mut world = World::trio();
+    assert_eq!(world.tell(A, Evidence::Late), []);
+    assert_eq!(
+        world.topology.node(A).map(|node| node.phase),
+        Some(Phase::Suspect)
+    );
+    assert_eq!(world.topology.writer(), Err(NoWriter::NoPrimary));
+    assert_eq!(world.tell(A, Evidence::Late), []);
+    assert_eq!(world.topology.node(A).map(|node| node.phase), Some(Phase::Down));
+    world.tell(A, primary(1, 1));
+    assert_eq!(world.topology.writer(), Ok(A));
+}
+
+#[test]
+fn a_promoted_standby_is_the_writer_at_once_and_the_frozen_primary_is_cut() {
+    let mut world = World::trio();
+    world.tell(A, Evidence::Late);
+    let actions = world.tell(B, primary(2, 2));
+    assert_eq!(world.topology.writer(), Ok(B));
+    assert_eq!(actions, [Action::Cut(A, CutReason::Deposed)]);
+    // Thawed, it still says primary: nothing changes, and it is not cut again and again.
+    assert_eq!(world.tell(A, primary(1, 1)), []);
+    assert_eq!(world.topology.writer(), Ok(B));
+    // Back as a standby it is a normal node again.
+    assert_eq!(world.tell(A, standby(9)), [Action::Drain(A)]);
+    assert!(!world.topology.deposed(A));
+}
+
+#[test]
+fn the_old_primary_never_comes_back_while_the_new_one_is_down() {
+    let mut world = World::trio();
+    world.tell(B, primary(2, 2));
+    world.tell(B, failed(FailureKind::Unreachable));
+    world.tell(B, failed(FailureKind::Unreachable));
+    world.tell(A, primary(1, 1));
+    assert_eq!(world.topology.writer(), Err(NoWriter::NoPrimary));
+}
+
+#[test]
+fn equal_timelines_on_two_servers_stop_writes_until_one_vanishes() {
+    let mut world = World::trio();
+    world.tell(A, failed(FailureKind::Unreachable));
+    world.tell(A, failed(FailureKind::Unreachable));
+    world.tell(B, primary(2, 2));
+    let actions = world.tell(C, primary(2, 3));
+    assert_eq!(world.topology.writer(), Err(NoWriter::SplitBrain));
+    assert!(actions.contains(&Action::Cut(B, CutReason::SplitBrain)));
+    assert!(actions.contains(&Action::Cut(C, CutReason::SplitBrain)));
+    world.tell(C, failed(FailureKind::Unreachable));
+    assert_eq!(
+        world.topology.writer(),
+        Err(NoWriter::SplitBrain),
+        "suspicion alone decides nothing"
+    );
+    world.tell(C, failed(FailureKind::Unreachable));
+    assert_eq!(world.topology.writer(), Ok(B));
+}
+
+#[test]
+fn one_server_under_two_names_is_no_split_brain() {
+    let mut world = World::new(2);
+    world.tell(A, primary(1, 5));
+    world.tell(B, primary(1, 5));
+    assert_eq!(world.topology.writer(), Ok(A));
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused() {
+    let mut world = World::new(2);
+    world.tell(A, primary(1, 1));
+    let stranger = Evidence::Seen(Observation {
+        system: 8,
+        started: 2,
+        role: Role::Primary {
+            timeline: 9,
+            position: 1,
+            read_only: false,
+        },
+    });
+    let actions = world.tell(B, stranger);
+    assert_eq!(actions.last(), Some(&Action::Cut(B, CutReason::WrongCluster)));
+    assert_eq!(world.topology.writer(), Ok(A));
+}
+
+#[test]
+fn a_late_answer_never_overwrites_newer_evidence() {
+    let mut world = World::trio();
+    let asked = world.now;
+    world.now += Duration::from_millis(10);
+    world.topology.suspect(A, world.now);
+    world.topology.report(A, asked, primary(1, 1), world.now);
+    assert_eq!(world.topology.writer(), Err(NoWriter::NoPrimary));
+    world.tell(A, primary(1, 1));
+    assert_eq!(world.topology.writer(), Ok(A));
+}
+
+#[test]
+fn panic_lasts_until_a_primary_is_confirmed_by_a_question_asked_later_and_wears_out() {
+    let mut world = World::trio();
+    assert_eq!(world.topology.tempo(world.now), Tempo::Calm);
+    world.tell(B, failed(FailureKind::Unreachable));
+    assert_eq!(
+        world.topology.tempo(world.now),
+        Tempo::Panic,
+        "a lost standby asks for one round"
+    );
+    world.tell(A, primary(1, 1));
+    assert_eq!(world.topology.tempo(world.now), Tempo::Calm);
+    world.tell(A, failed(FailureKind::Unreachable));
+    assert_eq!(world.topology.tempo(world.now), Tempo::Panic);
+    assert_eq!(
+        world.topology.tempo(world.now + Duration::from_secs(31)),
+        Tempo::Worn
+    );
+}
+
+#[test]
+fn a_vanished_process_drains_its_idle_connections_and_a_late_one_does_not() {
+    let mut world = World::trio();
+    assert_eq!(world.tell(B, Evidence::Late), []);
+    assert_eq!(
+        world.tell(C, failed(FailureKind::Unreachable)),
+        [Action::Drain(C)]
+    );
+    assert_eq!(
+        world.tell(A, primary(1, 99)),
+        [Action::Drain(A)],
+        "restarted between two probes"
+    );
+}
+
+#[test]
+fn readers_are_standbys_near_the_primary() {
+    let mut world = World::trio();
+    world.tell(A, primary(1, 1));
+    assert_eq!(world.topology.readers(world.now), [B, C]);
+    world.tell(C, seen(3, Role::Standby { replayed: Some(1) }));
+    assert_eq!(world.topology.readers(world.now), [B]);
+}
+
+#[test]
+fn credentials_count_as_refused_only_when_no_node_lets_us_in() {
+    let mut world = World::new(2);
+    for _ in 0..3 {
+        assert!(world.topology.credentials_refused().is_none());
+        world.tell(A, failed(FailureKind::Refused));
+        world.tell(B, failed(FailureKind::Unreachable));
+    }
+    assert!(world.topology.credentials_refused().is_some());
+    world.tell(B, standby(2));
+    assert!(world.topology.credentials_refused().is_none());
+}
+
+fn any_evidence() -> impl Strategy<Value = Evidence> {
+    prop_oneof![
+        (1u32..5, 1i64..4).prop_map(|(timeline, started)| primary(timeline, started)),
+        (1i64..4).prop_map(standby),
+        Just(Evidence::Late),
+        Just(failed(FailureKind::Unreachable)),
+        Just(failed(FailureKind::Silent)),
+    ]
+}
+
+proptest! {
+    /// The invariant of the module, against an independent memory of everything that was ever told.
+    #[test]
+    fn the_writer_is_up_says_primary_and_no_timeline_was_ever_higher(
+        story in prop::collection::vec((0usize..3, any_evidence()), 1..60)
+    ) {
+        let mut world = World::new(3);
+        let mut told: [Option<Evidence>; 3] = [None, None, None];
+        let mut highest = 0;
+        for (index, evidence) in story {
+            if let Evidence::Seen(Observation { role: Role::Primary { timeline, .. }, .. }) = &evidence {
+                highest = highest.max(*timeline);
+            }
+            told[index] = Some(evidence.clone());
+            world.tell(NodeId(index), evidence);
+            if let Ok(writer) = world.topology.writer() {
+                let Some(Evidence::Seen(Observation { role: Role::Primary { timeline, .. }, .. })) = &told[writer.0]
+                else {
+                    return Err(TestCaseError::fail("the writer's newest evidence is no primary"));
+                };
+                prop_assert_eq!(*timeline, highest);
+                prop_assert!(!world.topology.deposed(writer));
+            }
+        }
+    }
+
+    /// Whatever happened, one true answer from each node brings the writer back.
+    #[test]
+    fn the_truth_from_every_node_always_restores_the_writer(
+        story in prop::collection::vec((0usize..3, any_evidence()), 0..60)
+    ) {
+        let mut world = World::new(3);
+        for (index, evidence) in story {
+            world.tell(NodeId(index), evidence);
+        }
+        world.tell(A, standby(1));
+        world.tell(C, standby(3));
+        world.tell(B, primary(9, 2));
+        prop_assert_eq!(world.topology.writer(), Ok(B));
+    }
+}

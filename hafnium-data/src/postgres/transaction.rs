@@ -1,0 +1,338 @@
+//! Transactions as a closure that is run again as a whole, where that is safe.
+//!
+//! The closure gets an **owned** [`Tx`]; dropping it hands the connection back through a slot, and then the library
+//! commits. An owned value, because a closure over `&mut Tx` is not `Send` enough for an axum handler.
+//!
+//! sqlx counts open transactions per connection and makes a savepoint of a `begin` inside another. We send COMMIT
+//! ourselves (see [`COMMIT`]), which sqlx does not count, so its count is raised once per connection and left there:
+//! a `begin` on a `Tx` is always a savepoint, and never a COMMIT of the whole.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use hafnium_core::{Deadline, Outcome};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Either, Executor as _, Postgres as Db, Transaction};
+use tokio::time::Instant;
+
+use super::attempts::Attempts;
+use super::error::{Detail, detail, find, verdict};
+use super::operation::guarded;
+use super::pool::Lease;
+use super::sqlstate::{Consequence, Stage, Verdict};
+use super::topology::NodeId;
+use super::view::{ReadOnly, View};
+
+/// In a transaction of which a statement had failed, the first part fails with 25P02. COMMIT alone would be answered
+/// ROLLBACK as a success, which sqlx does not tell from a commit (measured).
+const COMMIT: &str = "SELECT 1; COMMIT";
+
+/// How long a ROLLBACK may take before the connection is closed instead, which has the same effect.
+const ROLLBACK_LIMIT: Duration = Duration::from_secs(1);
+
+type Slot = Arc<Mutex<Option<Lease>>>;
+
+/// An open transaction, given to the closure of [`transaction`](super::Postgres::transaction).
+///
+/// Dereferences to [`PgConnection`]: `.execute(&mut *tx)`. The library begins and ends the transaction; dropping the
+/// `Tx` only says that the closure is done with it.
+pub struct Tx {
+    /// Taken by `drop` alone.
+    lease: Option<Lease>,
+    slot: Slot,
+}
+
+impl Tx {
+    /// A transaction within the transaction: rolled back to here unless its own `commit` is called.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn savepoint(&mut self) -> Result<Transaction<'_, Db>, sqlx::Error> {
+        self.deref_mut().begin().await
+    }
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match &self.lease {
+            Some(lease) => &lease.peek().link,
+            None => unreachable!("only dropping a Tx takes its connection"),
+        }
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match &mut self.lease {
+            Some(lease) => &mut lease.connection().link,
+            None => unreachable!("only dropping a Tx takes its connection"),
+        }
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = self.lease.take();
+    }
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tx")
+    }
+}
+
+/// Why one run of the closure came to nothing.
+struct Failed<E> {
+    error: E,
+    /// `None` for an error that is not the database's: never repeated.
+    verdict: Option<Verdict>,
+    node: Option<NodeId>,
+}
+
+impl<E: From<sqlx::Error>> Failed<E> {
+    fn new(error: sqlx::Error, node: Option<NodeId>) -> Self {
+        Self {
+            verdict: Some(verdict(&error, Stage::Statement)),
+            error: E::from(error),
+            node,
+        }
+    }
+}
+
+impl View {
+    /// As [`Postgres::transaction`](super::Postgres::transaction), under the rules of this view.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn transaction<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<sqlx::Error> + StdError + 'static,
+    {
+        let started = Instant::now();
+        let deadline = self.deadline();
+        let mut attempts = Attempts::default();
+        loop {
+            let failed = match self.once(deadline, &mut body).await {
+                Ok(value) => {
+                    self.client.instruments.ended(started.elapsed(), &Ok(()));
+                    return Ok(value);
+                }
+                Err(failed) => failed,
+            };
+            let verdict = failed.verdict.as_ref();
+            let pause = verdict.and_then(|verdict| {
+                attempts.next(verdict, self.repeatable, failed.node, deadline.remaining())
+            });
+            let Some(pause) = pause else {
+                if let Some(error) = find(&failed.error) {
+                    self.client.instruments.surfaced(error);
+                }
+                return Err(failed.error);
+            };
+            self.client.instruments.retries.add(1);
+            tracing::debug!(
+                code = verdict.map(|verdict| verdict.code),
+                ?pause,
+                "running the transaction again"
+            );
+            drop(failed);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One run of the closure in one transaction.
+    async fn once<T, E, F, Fut>(&self, deadline: Deadline, body: &mut F) -> Result<T, Failed<E>>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<sqlx::Error> + StdError + 'static,
+    {
+        let acquired = self.client.acquire(self.destination, deadline).await;
+        let mut lease = acquired.map_err(|error| Failed::new(error, None))?;
+        let (node, cut) = (lease.node().clone(), lease.cut());
+
+        let begin = begin(&mut lease, self.read_only);
+        let begun = guarded(
+            &cut,
+            &node.label,
+            deadline,
+            "the reply to BEGIN",
+            Outcome::RolledBack,
+            begin,
+        )
+        .await;
+        if begun.is_err() {
+            self.client.judge(&mut lease, &begun);
+        }
+        begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
+
+        let slot = Slot::default();
+        let tx = Tx {
+            lease: Some(lease),
+            slot: slot.clone(),
+        };
+        let run = deadline.scope(body(tx));
+        let run = async { Ok::<_, sqlx::Error>(run.await) };
+        let waited_for = "the statements of a transaction";
+        let ended = guarded(&cut, &node.label, deadline, waited_for, Outcome::RolledBack, run).await;
+        // Without its lease the connection is closed here or wherever the Tx is: a rollback in any case.
+        let returned = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (ended, returned) {
+            (Err(ours), _) => Err(Failed::new(ours, Some(node.id))),
+            (Ok(Ok(_)), None) => Err(Failed::new(Detail::TxKept.into(), Some(node.id))),
+            (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline).await {
+                Ok(()) => Ok(value),
+                Err(error) => Err(Failed::new(error, Some(node.id))),
+            },
+            (Ok(Err(error)), lease) => Err(self.undo(error, lease, &node.label, node.id).await),
+        }
+    }
+
+    /// Commits, and makes sure that what is returned tells the outcome by itself.
+    async fn commit(&self, lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+        let (node, cut) = (lease.node().clone(), lease.cut());
+        let mut selected = false;
+        let commit = async {
+            let mut steps = lease.connection().link.fetch_many(COMMIT);
+            while let Some(step) = steps.next().await {
+                selected |= matches!(step?, Either::Left(_));
+            }
+            Ok(())
+        };
+        let result = guarded(
+            &cut,
+            &node.label,
+            deadline,
+            "the reply to COMMIT",
+            Outcome::Unknown,
+            commit,
+        )
+        .await;
+        let error = match result {
+            Ok(()) => {
+                lease.settle();
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // The first part was answered by an error, so that COMMIT itself was not reached.
+        let stage = if selected { Stage::Commit } else { Stage::Statement };
+        let verdict = verdict(&error, stage);
+        match (verdict.consequence, stage) {
+            (Consequence::Suspect, _) => self.client.monitor.suspect(node.id),
+            // A failed COMMIT ended the transaction; before it, the transaction is still open.
+            (Consequence::Keep, Stage::Commit) => lease.settle(),
+            (Consequence::Keep, Stage::Statement) => roll_back(lease).await,
+            (Consequence::Discard, _) => {}
+        }
+        if verdict.code == "postgres.25P02" {
+            return Err(Detail::Aborted.into());
+        }
+        if verdict.outcome == Outcome::Unknown && detail(&error).is_none() {
+            return Err(Detail::CommitUnknown {
+                node: node.label.clone(),
+                reason: format!("{} ({})", error, verdict.code),
+            }
+            .into());
+        }
+        Err(error)
+    }
+
+    /// Rolls back after an error of the closure. Whatever the error was, nothing took effect.
+    async fn undo<E>(&self, error: E, lease: Option<Lease>, label: &str, node: NodeId) -> Failed<E>
+    where
+        E: From<sqlx::Error> + StdError + 'static,
+    {
+        let verdict = find(&error).map(|error| verdict(error, Stage::Statement));
+        match verdict.map(|verdict| verdict.consequence) {
+            Some(Consequence::Suspect) => self.client.monitor.suspect(node),
+            Some(Consequence::Discard) => {}
+            Some(Consequence::Keep) | None => {
+                if let Some(mut lease) = lease {
+                    roll_back(&mut lease).await;
+                }
+            }
+        }
+        let lost = match find(&error) {
+            Some(sqlx::Error::Io(io)) if io.get_ref().is_none_or(|inner| !inner.is::<Detail>()) => {
+                Some(io.to_string())
+            }
+            _ => None,
+        };
+        match (lost, verdict) {
+            // The error of sqlx alone would have to be read as unknown.
+            (Some(reason), _) => Failed::new(lost_before_commit(label, reason), Some(node)),
+            (None, verdict) => Failed {
+                error,
+                verdict: verdict.map(|verdict| Verdict {
+                    outcome: match verdict.outcome {
+                        Outcome::NotRun => Outcome::NotRun,
+                        _ => Outcome::RolledBack,
+                    },
+                    ..verdict
+                }),
+                node: Some(node),
+            },
+        }
+    }
+}
+
+/// An error before COMMIT was sent, such that its outcome is told.
+fn before_commit(node: &str, error: sqlx::Error) -> sqlx::Error {
+    match &error {
+        sqlx::Error::Io(_) if detail(&error).is_none() => lost_before_commit(node, error.to_string()),
+        _ => error,
+    }
+}
+
+fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
+    Detail::LostBeforeCommit {
+        node: node.to_owned(),
+        reason,
+    }
+    .into()
+}
+
+async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error> {
+    let begin = match read_only {
+        ReadOnly::No => "BEGIN",
+        ReadOnly::Yes => "BEGIN READ ONLY",
+    };
+    let connection = lease.connection();
+    if connection.nests {
+        connection.link.execute(begin).await?;
+    } else {
+        // Forgotten, so that the count of sqlx stays at one; it holds nothing but the borrow of the connection.
+        std::mem::forget(connection.link.begin_with(begin).await?);
+        connection.nests = true;
+    }
+    Ok(())
+}
+
+/// Rolls back within a short limit. If that does not work the lease stays busy, so that the connection is closed.
+async fn roll_back(lease: &mut Lease) {
+    let (cut, node) = (lease.cut(), lease.node().clone());
+    let limit = Deadline::after(ROLLBACK_LIMIT);
+    let rollback = async { lease.connection().link.execute("ROLLBACK").await };
+    let result = guarded(
+        &cut,
+        &node.label,
+        limit,
+        "the reply to ROLLBACK",
+        Outcome::RolledBack,
+        rollback,
+    )
+    .await;
+    if result.is_ok() {
+        lease.settle();
+    }
+}

@@ -1,0 +1,353 @@
+//! Connection URLs with several hosts: `postgres://app:secret@a:5432,b:5432,c:5432/ledger?sslmode=require`.
+//!
+//! Parsed here, because neither sqlx nor the `url` crate knows more than one host. What libpq accepts and we can't
+//! keep is refused with the reason; an unknown parameter is an error that names it. No error holds the URL.
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use hafnium_core::config::Duration as WrittenDuration;
+
+/// Where one node is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
+    }
+}
+
+/// What is wrong with a URL. Never holds the URL or a part of it that may be secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// The scheme is another one.
+    #[error("url: must start with postgres:// or postgresql://")]
+    Scheme,
+    /// A part could not be read.
+    #[error("url: {0}")]
+    Malformed(&'static str),
+    /// A parameter that no one knows.
+    #[error("url: unknown parameter \"{0}\"")]
+    UnknownParameter(String),
+    /// A parameter that is known and can't be kept.
+    #[error("url: parameter \"{parameter}\": {reason}")]
+    Parameter {
+        /// The parameter.
+        parameter: &'static str,
+        /// What is accepted, or why it can't be kept.
+        reason: &'static str,
+    },
+}
+
+/// A parsed URL. Has no `Debug`, because it holds the password.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) user: Option<String>,
+    password: Option<String>,
+    database: Option<String>,
+    ssl_mode: Option<PgSslMode>,
+    ssl_root_cert: Option<String>,
+    ssl_cert: Option<String>,
+    ssl_key: Option<String>,
+    pub(crate) application_name: Option<String>,
+    pub(crate) connect_timeout: Option<Duration>,
+    options: Vec<(String, String)>,
+}
+
+impl Target {
+    pub(crate) fn parse(url: &str) -> Result<Self, UrlError> {
+        let rest = url
+            .strip_prefix("postgres://")
+            .or_else(|| url.strip_prefix("postgresql://"))
+            .ok_or(UrlError::Scheme)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let mut target = Self {
+            hosts: hosts.split(',').map(host).collect::<Result<_, _>>()?,
+            user: non_empty(decode(user)?),
+            password: non_empty(decode(password)?),
+            database: non_empty(decode(database)?),
+            ssl_mode: None,
+            ssl_root_cert: None,
+            ssl_cert: None,
+            ssl_key: None,
+            application_name: None,
+            connect_timeout: None,
+            options: Vec::new(),
+        };
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            target.parameter(&key, value.into_owned())?;
+        }
+        Ok(target)
+    }
+
+    fn parameter(&mut self, key: &str, value: String) -> Result<(), UrlError> {
+        let refuse = |parameter, reason| Err(UrlError::Parameter { parameter, reason });
+        match key {
+            "target_session_attrs" => match &*value {
+                "read-write" | "primary" | "any" => {}
+                "read-only" | "standby" | "prefer-standby" => {
+                    return refuse(
+                        "target_session_attrs",
+                        "the handle always finds the writable primary; read from replicas with reader()",
+                    );
+                }
+                _ => return refuse("target_session_attrs", "expected read-write, primary or any"),
+            },
+            "load_balance_hosts" => match &*value {
+                "disable" => {}
+                _ => {
+                    return refuse(
+                        "load_balance_hosts",
+                        "nodes are chosen by role; only \"disable\" is accepted",
+                    );
+                }
+            },
+            "connect_timeout" => {
+                let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
+                let Some(seconds) = seconds else {
+                    return refuse("connect_timeout", "expected a number of seconds greater than 0");
+                };
+                self.connect_timeout = Some(Duration::from_secs(seconds));
+            }
+            "sslmode" => self.ssl_mode = Some(ssl_mode(&value)?),
+            "sslrootcert" => self.ssl_root_cert = Some(value),
+            "sslcert" => self.ssl_cert = Some(value),
+            "sslkey" => self.ssl_key = Some(value),
+            "application_name" => self.application_name = Some(value),
+            "options" => self.options.extend(options(&value)?),
+            "keepalives" | "keepalives_idle" | "keepalives_interval" | "keepalives_count" => {
+                return refuse(
+                    "keepalives",
+                    "the driver gives no access to the socket; the monitor finds dead peers",
+                );
+            }
+            "tcp_user_timeout" => {
+                return refuse(
+                    "tcp_user_timeout",
+                    "the driver gives no access to the socket; the monitor finds dead peers",
+                );
+            }
+            _ => return Err(UrlError::UnknownParameter(key.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// What sqlx needs to log in to `host`. Settings of the server that the URL names win over `defaults`.
+    pub(crate) fn connect_options(&self, host: &Host, defaults: &[(&str, String)]) -> PgConnectOptions {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .port(host.port)
+            .options(defaults.iter().map(|(key, value)| (key, value)));
+        options = if host.name.starts_with('/') {
+            options.socket(&host.name)
+        } else {
+            options.host(&host.name)
+        };
+        if let Some(user) = &self.user {
+            options = options.username(user);
+        }
+        if let Some(password) = &self.password {
+            options = options.password(password);
+        }
+        if let Some(database) = &self.database {
+            options = options.database(database);
+        }
+        if let Some(mode) = self.ssl_mode {
+            options = options.ssl_mode(mode);
+        }
+        if let Some(path) = &self.ssl_root_cert {
+            options = options.ssl_root_cert(path);
+        }
+        if let Some(path) = &self.ssl_cert {
+            options = options.ssl_client_cert(path);
+        }
+        if let Some(path) = &self.ssl_key {
+            options = options.ssl_client_key(path);
+        }
+        options.options(self.options.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+fn non_empty(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn host(text: &str) -> Result<Host, UrlError> {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (name, after) = rest
+                .split_once(']')
+                .ok_or(UrlError::Malformed("an IPv6 address lacks its closing bracket"))?;
+            (name, after.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        },
+    };
+    let name = decode(name)?;
+    if name.is_empty() {
+        return Err(UrlError::Malformed("a host is missing"));
+    }
+    let port = match port {
+        Some(port) => port
+            .parse()
+            .map_err(|_| UrlError::Malformed("a port is not a number below 65536"))?,
+        None => 5432,
+    };
+    Ok(Host { name, port })
+}
+
+fn decode(text: &str) -> Result<String, UrlError> {
+    const ERROR: UrlError = UrlError::Malformed("a percent-encoded part is not valid");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'%' {
+            let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+            let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            bytes.push(u8::from_str_radix(digits.ok_or(ERROR)?, 16).map_err(|_| ERROR)?);
+            rest = &after[2..];
+        } else {
+            bytes.push(byte);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| ERROR)
+}
+
+fn ssl_mode(value: &str) -> Result<PgSslMode, UrlError> {
+    let refuse = |reason| {
+        Err(UrlError::Parameter {
+            parameter: "sslmode",
+            reason,
+        })
+    };
+    let mode = match value {
+        "disable" => return Ok(PgSslMode::Disable),
+        "prefer" => return Ok(PgSslMode::Prefer),
+        "allow" => return refuse("\"allow\" would never use TLS with this driver; say disable or prefer"),
+        "require" => PgSslMode::Require,
+        "verify-ca" => PgSslMode::VerifyCa,
+        "verify-full" => PgSslMode::VerifyFull,
+        _ => return refuse("expected disable, prefer, require, verify-ca or verify-full"),
+    };
+    if cfg!(feature = "tls") {
+        Ok(mode)
+    } else {
+        refuse("TLS is asked for, but this build lacks the feature `tls`")
+    }
+}
+
+/// Reads `-c key=value -c key=value`, the form of libpq's `options` that names settings.
+fn options(text: &str) -> Result<Vec<(String, String)>, UrlError> {
+    let mut settings = Vec::new();
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        let setting = match word {
+            "-c" => words.next(),
+            _ => word.strip_prefix("-c").or_else(|| word.strip_prefix("--")),
+        };
+        let pair = setting.and_then(|setting| setting.split_once('='));
+        let Some((key, value)) = pair else {
+            return Err(UrlError::Parameter {
+                parameter: "options",
+                reason: "expected \"-c name=value\", without blanks in the value",
+            });
+        };
+        settings.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+/// A setting of the server in its own unit; 0 switches the limit off.
+pub(crate) fn milliseconds(limit: WrittenDuration) -> String {
+    limit.get().as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str) -> UrlError {
+        match Target::parse(url) {
+            Ok(_) => panic!("accepted: {url}"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn several_hosts_a_percent_encoded_password_and_parameters_are_read() {
+        let url = "postgres://app:p%40ss%2Fw@a:5433,b,[::1]:5434/ledger?target_session_attrs=read-write\
+                   &sslmode=disable&application_name=risk&connect_timeout=3&options=-c%20search_path%3Drisk";
+        let target = Target::parse(url).unwrap();
+        let hosts: Vec<_> = target.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a:5433", "b:5432", "[::1]:5434"]);
+        assert_eq!(target.user.as_deref(), Some("app"));
+        assert_eq!(target.password.as_deref(), Some("p@ss/w"));
+        assert_eq!(target.database.as_deref(), Some("ledger"));
+        assert_eq!(target.application_name.as_deref(), Some("risk"));
+        assert_eq!(target.connect_timeout, Some(Duration::from_secs(3)));
+        assert_eq!(target.options, [("search_path".to_owned(), "risk".to_owned())]);
+        let options = target.connect_options(&target.hosts[2], &[]);
+        assert_eq!((options.get_host(), options.get_port()), ("::1", 5434));
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_named() {
+        let error = error("postgres://app@a/db?sslmodus=off");
+        assert_eq!(error, UrlError::UnknownParameter("sslmodus".into()));
+        assert!(error.to_string().contains("sslmodus"));
+    }
+
+    #[test]
+    fn what_can_not_be_kept_is_refused_with_the_reason() {
+        for (query, word) in [
+            ("tcp_user_timeout=5", "socket"),
+            ("keepalives_idle=5", "socket"),
+            ("target_session_attrs=standby", "reader()"),
+            ("sslmode=allow", "never use TLS"),
+            ("connect_timeout=0", "greater than 0"),
+            ("load_balance_hosts=random", "role"),
+            ("options=search_path", "-c name=value"),
+        ] {
+            let error = error(&format!("postgres://app@a/db?{query}")).to_string();
+            assert!(error.contains(word), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_error_shows_the_password() {
+        for url in [
+            "mysql://app:hunter2@a/db",
+            "postgres://app:hunter2@/db",
+            "postgres://app:hunter2@a:99999/db",
+            "postgres://app:hunter2%zz@a/db",
+            "postgres://app:hunter2%@a/db",
+            "postgres://app:hunter2@[::1/db",
+            "postgres://app:hunter2@a,,b/db",
+            "postgres://app:hunter2@a/db?bogus=hunter2",
+            "postgres://app:hunter2@a/db?sslmode=hunter2",
+        ] {
+            let error = error(url);
+            assert!(
+                !format!("{error} {error:?}").contains("hunter2"),
+                "{url}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Views of a database: the same handle under other rules, cheap to make and each an executor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hafnium_core::component::BoxFuture;
+use hafnium_core::{Deadline, Outcome};
+use sqlx::postgres::PgConnection;
+use tokio::time::Instant;
+
+use super::attempts::{Attempts, Repeatable};
+use super::client::{Client, Destination};
+use super::error::verdict;
+use super::operation::guarded;
+use super::sqlstate::Stage;
+use super::statement::Statement;
+
+/// A handle with rules of its own, made by [`Postgres::within`](super::Postgres::within) and its like.
+///
+/// `&View` is an [`sqlx::Executor`], and a view has [`transaction`](View::transaction) too.
+#[derive(Clone)]
+#[must_use]
+pub struct View {
+    pub(crate) client: Arc<Client>,
+    pub(crate) limit: Option<Duration>,
+    pub(crate) destination: Destination,
+    pub(crate) repeatable: Repeatable,
+    pub(crate) read_only: ReadOnly,
+}
+
+/// Whether transactions of a view may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadOnly {
+    No,
+    Yes,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("limit", &self.limit)
+            .field("destination", &self.destination)
+            .field("repeatable", &self.repeatable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl View {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            limit: None,
+            destination: Destination::Writer,
+            repeatable: Repeatable::WhenCertain,
+            read_only: ReadOnly::No,
+        }
+    }
+
+    /// Operations end within `limit`; a nearer deadline of the task or the settings stays in force.
+    pub fn within(&self, limit: Duration) -> Self {
+        let limit = Some(self.limit.map_or(limit, |nearer| nearer.min(limit)));
+        Self {
+            limit,
+            ..self.clone()
+        }
+    }
+
+    /// Declares that running an operation twice does no harm, so that it is also repeated when its outcome is
+    /// unknown.
+    pub fn idempotent(&self) -> Self {
+        Self {
+            repeatable: Repeatable::Always,
+            ..self.clone()
+        }
+    }
+
+    /// Declares that operations only read, so that they are repeated as often as it takes. Transactions are begun
+    /// `READ ONLY`; that single statements do not write is the caller's word.
+    pub fn read_only(&self) -> Self {
+        Self {
+            repeatable: Repeatable::Always,
+            read_only: ReadOnly::Yes,
+            ..self.clone()
+        }
+    }
+
+    /// Reads from a replica that is at most `max_lag` behind, else from the primary. Implies
+    /// [`read_only`](Self::read_only).
+    pub fn reader(&self) -> Self {
+        Self {
+            destination: Destination::Reader,
+            ..self.read_only()
+        }
+    }
+
+    /// The deadline of an operation that begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        let limit = self
+            .limit
+            .map_or(self.client.timeout, |limit| limit.min(self.client.timeout));
+        Deadline::nearest(limit)
+    }
+
+    /// Runs `statement` by `operation`, again where that is safe, until the deadline. `begun` says whether a part of
+    /// the result was given to the caller already, after which nothing is repeated.
+    pub(crate) async fn run<T>(
+        &self,
+        statement: Statement,
+        begun: impl Fn() -> bool,
+        operation: impl for<'a> Fn(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        let started = Instant::now();
+        let deadline = self.deadline();
+        let mut attempts = Attempts::default();
+        let result = loop {
+            let mut lease = match self.client.acquire(self.destination, deadline).await {
+                Ok(lease) => lease,
+                Err(error) => break Err(error),
+            };
+            let node = lease.node().clone();
+            let cut = lease.cut();
+            let running = operation(&mut lease.connection().link, statement.clone());
+            let waited_for = "the reply to a statement";
+            let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await;
+            self.client.judge(&mut lease, &result);
+            if statement.is_script() {
+                // It may have left the connection inside a transaction: not for the next caller.
+                lease.spoil();
+            }
+            drop(lease);
+            let Err(error) = &result else { break result };
+            let verdict = verdict(error, Stage::Statement);
+            if begun() || (statement.is_script() && verdict.outcome != Outcome::NotRun) {
+                break result;
+            }
+            match attempts.next(&verdict, self.repeatable, Some(node.id), deadline.remaining()) {
+                Some(pause) => {
+                    self.client.instruments.retries.add(1);
+                    tracing::debug!(code = verdict.code, node = node.label, ?pause, "trying again");
+                    tokio::time::sleep(pause).await;
+                }
+                None => break result,
+            }
+        };
+        self.client.instruments.ended(started.elapsed(), &result);
+        result
+    }
+}
