@@ -1,5 +1,7 @@
 //! The listing of the effective values, and the schema of everything declared.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod config_support;
 
 use config_support::{CANARY, Database, http, loader, rig};

@@ -1,5 +1,7 @@
 //! Which environment this is: said, taken for `dev`, or refused where something deployed us.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod config_support;
 
 use config_support::{http, ledger, loader, rig};

@@ -1,5 +1,7 @@
 //! The layers and their order, last wins.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod config_support;
 
 use config_support::{Admin, Database, Http, http, ledger, loader, rig};

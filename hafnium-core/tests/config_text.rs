@@ -1,5 +1,7 @@
 //! Text from variables, `--set` and the tree takes the type of its key and is never guessed.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod config_support;
 
 use std::collections::BTreeMap;

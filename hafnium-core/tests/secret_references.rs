@@ -1,5 +1,7 @@
 //! Secrets in a configuration: values, references, files; and that none of them ever shows.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod config_support;
 
 use config_support::{CANARY, Database, Rig, ledger, rig};
