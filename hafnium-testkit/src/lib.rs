@@ -6,11 +6,17 @@
 //!
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
+#[cfg(feature = "dev-services")]
+pub mod dev;
 mod error;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod referee;
 
 pub use error::Error;

@@ -224,6 +224,30 @@ async fn a_frozen_primary_accepts_tcp_and_stays_silent_and_still_claims_to_be_pr
 }
 
 #[tokio::test]
+async fn two_promoted_standbys_share_a_timeline_and_a_primary_back_from_the_dead_has_the_old_one() {
+    let cluster = with_table().await;
+    println!("{}", cluster.kill9(0).await.unwrap());
+    let (first, second) = (
+        cluster.promote(1).await.unwrap(),
+        cluster.promote(2).await.unwrap(),
+    );
+    println!("{first}\n{second}");
+    assert_eq!(
+        (first.timeline_after, second.timeline_after),
+        (2, 2),
+        "split brain"
+    );
+    cluster.start(0).await.unwrap();
+    let session = cluster.connect(0, "postgres").await.unwrap();
+    let written = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+    assert_eq!(
+        session.query_one(written, &[]).await.unwrap().get::<_, String>(0),
+        "00000001"
+    );
+    assert!(cluster.promote(0).await.is_err(), "a primary cannot be promoted");
+}
+
+#[tokio::test]
 async fn stopping_pausing_and_restarting_do_what_they_say() {
     let cluster = with_table().await;
     println!("{}", cluster.pause_replay(1).await.unwrap());

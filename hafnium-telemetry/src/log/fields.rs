@@ -1,0 +1,163 @@
+//! The fields of events and spans, encoded once as they are recorded.
+
+use std::error::Error;
+use std::fmt::{self, Debug};
+
+use tracing::Event;
+use tracing::field::{Field, Visit};
+
+use super::format::Format;
+use crate::redaction::{REDACTED, is_secret};
+
+/// The value of a field.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    Str(&'a str),
+    Text(&'a dyn Debug),
+    Error(&'a (dyn Error + 'static)),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl Value<'_> {
+    /// The value as plain text.
+    pub(super) fn write_text(self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match self {
+            Self::Str(text) => out.write_str(text),
+            Self::Text(value) => write!(out, "{value:?}"),
+            Self::Error(error) => {
+                write!(out, "{error}")?;
+                let mut source = error.source();
+                while let Some(error) = source {
+                    write!(out, ": {error}")?;
+                    source = error.source();
+                }
+                Ok(())
+            }
+            Self::Signed(value) => write!(out, "{value}"),
+            Self::Unsigned(value) => write!(out, "{value}"),
+            Self::Float(value) => write!(out, "{value}"),
+            Self::Bool(value) => write!(out, "{value}"),
+        }
+    }
+}
+
+/// Takes the fields of one record, in their order.
+trait Sink {
+    fn take(&mut self, name: &'static str, value: Value<'_>);
+}
+
+/// Hands fields to a sink: without those that only direct the trace layer, and without secrets.
+struct Visitor<T>(T);
+
+impl<T: Sink> Visitor<T> {
+    fn take(&mut self, field: &Field, value: Value<'_>) {
+        let name = field.name();
+        if name.starts_with("otel.") || name.starts_with("log.") {
+            return;
+        }
+        if is_secret(name) {
+            self.0.take(name, Value::Str(REDACTED));
+        } else {
+            self.0.take(name, value);
+        }
+    }
+}
+
+impl<T: Sink> Visit for Visitor<T> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field, Value::Str(value));
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.take(field, Value::Text(value));
+    }
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.take(field, Value::Error(value));
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.take(field, Value::Signed(value));
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.take(field, Value::Unsigned(value));
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.take(field, Value::Float(value));
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.take(field, Value::Bool(value));
+    }
+}
+
+/// The fields of an event: its message as plain text, the others encoded.
+#[derive(Default)]
+pub(super) struct EventFields {
+    pub(super) message: String,
+    pub(super) encoded: String,
+    names: Vec<&'static str>,
+}
+
+impl EventFields {
+    /// Reads the fields of `event`, instead of those that were read before.
+    pub(super) fn read(&mut self, event: &Event<'_>, format: &Format) {
+        self.message.clear();
+        self.encoded.clear();
+        self.names.clear();
+        event.record(&mut Visitor(OfEvent { fields: self, format }));
+    }
+}
+
+struct OfEvent<'a> {
+    fields: &'a mut EventFields,
+    format: &'a Format,
+}
+
+impl Sink for OfEvent<'_> {
+    fn take(&mut self, name: &'static str, value: Value<'_>) {
+        if name == "message" {
+            // Writing to a String fails only if the value's own formatting does; what it wrote is kept.
+            let _ = value.write_text(&mut self.fields.message);
+        } else {
+            self.format.field(&mut self.fields.encoded, name, value);
+            self.fields.names.push(name);
+        }
+    }
+}
+
+/// The fields of a span, each encoded; the last value recorded under a name counts.
+#[derive(Default)]
+pub(super) struct SpanFields(Vec<(&'static str, String)>);
+
+impl SpanFields {
+    pub(super) fn visitor<'a>(&'a mut self, format: &'a Format) -> impl Visit + 'a {
+        Visitor(OfSpan { fields: self, format })
+    }
+
+    /// Appends the fields that the event itself has not.
+    pub(super) fn append(&self, line: &mut String, event: &EventFields) {
+        for (name, encoded) in &self.0 {
+            if !event.names.contains(name) {
+                line.push_str(encoded);
+            }
+        }
+    }
+}
+
+struct OfSpan<'a> {
+    fields: &'a mut SpanFields,
+    format: &'a Format,
+}
+
+impl Sink for OfSpan<'_> {
+    fn take(&mut self, name: &'static str, value: Value<'_>) {
+        let known = self.fields.0.iter().position(|(known, _)| *known == name);
+        let mut encoded = match known {
+            Some(at) => self.fields.0.swap_remove(at).1,
+            None => String::new(),
+        };
+        encoded.clear();
+        self.format.field(&mut encoded, name, value);
+        self.fields.0.push((name, encoded));
+    }
+}

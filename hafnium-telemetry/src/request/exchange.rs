@@ -1,0 +1,186 @@
+//! One request from its arrival to the last byte of its answer, recorded exactly once, however it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, MatchedPath};
+use hafnium_core::metrics::UpDown;
+use http::{Request, Response, Version};
+use opentelemetry::trace::Status;
+use tracing::Span;
+use tracing::field::Empty;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::Observer;
+use super::headers::extract_headers;
+use super::instruments::{Ending, Kind, known_method};
+
+/// A request under way. Recorded when it is dropped.
+pub(super) struct Exchange {
+    observer: Arc<Observer>,
+    span: Span,
+    kind: Kind,
+    route: Option<MatchedPath>,
+    peer: Option<SocketAddr>,
+    request_id: Option<String>,
+    active: Arc<UpDown>,
+    begun: Instant,
+    ending: Ending,
+    bytes: u64,
+}
+
+impl Exchange {
+    /// Begins the telemetry of `request`; `None` for one that is left out.
+    pub(super) fn begin<B>(observer: &Arc<Observer>, request: &Request<B>) -> Option<Self> {
+        let path = request.uri().path();
+        if observer.left_out.iter().any(|left_out| left_out == path) {
+            return None;
+        }
+        let kind = Kind {
+            method: known_method(request.method()),
+            scheme: match request.uri().scheme_str() {
+                Some("https") => "https",
+                _ => "http",
+            },
+        };
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map(|info| info.0);
+        let active = observer.instruments.active(kind);
+        active.add(1);
+        Some(Self {
+            observer: observer.clone(),
+            span: span(observer, request, kind, route.as_ref(), peer),
+            kind,
+            route,
+            peer,
+            request_id: None,
+            active,
+            begun: Instant::now(),
+            ending: Ending::Cancelled,
+            bytes: 0,
+        })
+    }
+
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// The answer began.
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        self.ending = Ending::Answered(response.status().as_u16());
+        let id = response.headers().get("x-request-id");
+        self.request_id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    }
+
+    /// The service failed instead of answering.
+    pub(super) fn failed(&mut self) {
+        self.ending = Ending::Failed;
+    }
+
+    /// A part of the answer's body was handed over.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The answer's body failed.
+    pub(super) fn broke(&mut self) {
+        if let Ending::Answered(status) = self.ending {
+            self.ending = Ending::Broken(status);
+        }
+    }
+}
+
+/// What is not useful in every log line of a handler goes to the trace only.
+fn span<B>(
+    observer: &Observer,
+    request: &Request<B>,
+    kind: Kind,
+    route: Option<&MatchedPath>,
+    peer: Option<SocketAddr>,
+) -> Span {
+    let route = route.map(MatchedPath::as_str);
+    let name = match route {
+        Some(route) => format!("{} {route}", kind.method),
+        None => kind.method.to_owned(),
+    };
+    let span = tracing::info_span!(
+        target: "hafnium::request",
+        "request",
+        otel.name = name,
+        otel.kind = "server",
+        http.request.method = kind.method,
+        http.route = route,
+        http.response.status_code = Empty,
+        "error.type" = Empty,
+    );
+    extract_headers(&observer.propagation.0, request.headers(), &span);
+    span.set_attribute("url.path", request.uri().path().to_owned());
+    span.set_attribute("url.scheme", kind.scheme);
+    span.set_attribute("network.protocol.version", protocol(request.version()));
+    if kind.method == "_OTHER" {
+        let original: String = request.method().as_str().chars().take(32).collect();
+        span.set_attribute("http.request.method_original", original);
+    }
+    if let Some(peer) = peer {
+        span.set_attribute("client.address", peer.ip().to_string());
+    }
+    let agent = request.headers().get(http::header::USER_AGENT);
+    if let Some(agent) = agent.and_then(|agent| agent.to_str().ok()) {
+        span.set_attribute("user_agent.original", agent.to_owned());
+    }
+    span
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let taken = self.begun.elapsed();
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let status = self.ending.status();
+        let error = self.ending.error();
+        self.active.add(-1);
+        self.observer
+            .instruments
+            .record(route, self.kind, self.ending, taken.as_secs_f64());
+        if let Some(status) = status {
+            self.span.record("http.response.status_code", status);
+        }
+        if let Some(error) = &error {
+            self.span.record("error.type", error.as_str());
+        }
+        // A caller that went away is no failure of this side.
+        if error.is_some() && self.ending != Ending::Cancelled {
+            self.span.set_status(Status::error(""));
+        }
+        if !self.observer.access_log {
+            return;
+        }
+        let _entered = self.span.enter();
+        tracing::info!(
+            target: "hafnium::access",
+            {
+                "http.request.method" = self.kind.method,
+                "http.route" = route,
+                "http.response.status_code" = status,
+                "http.response.body.size" = self.bytes,
+                "client.address" = self.peer.map(|peer| peer.to_string()),
+                "error.type" = error,
+                request_id = self.request_id,
+                duration_ms = taken.as_micros() as f64 / 1000.0,
+            },
+            "{} {}",
+            self.kind.method,
+            route.unwrap_or("(no route)"),
+        );
+    }
+}
