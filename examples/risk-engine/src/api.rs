@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::payment::{Payment, Score};
 
 /// `POST /payments` and `GET /scores/{id}`.
-pub fn routes(engine: Engine) -> Router {
+pub(crate) fn routes(engine: Engine) -> Router {
     Router::new().route("/payments", post(submit)).route("/scores/{id}", get(score)).with_state(engine)
 }
 

@@ -9,7 +9,7 @@ use crate::velocity::Velocity;
 
 /// Scores payments.
 #[derive(Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     pub ledger: Ledger,
     pub velocity: Velocity,
     pub producer: Producer,

@@ -7,19 +7,19 @@ use crate::payment::{Payment, Score};
 
 /// The scores and the exposure they add up to.
 #[derive(Clone)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     postgres: Postgres,
 }
 
 impl Ledger {
     /// The ledger in that database.
-    pub fn new(postgres: Postgres) -> Self {
+    pub(crate) fn new(postgres: Postgres) -> Self {
         Self { postgres }
     }
 
     /// Stores `score` with its effect on the account's exposure, unless the payment was scored before; returns the
     /// score that counts.
-    pub async fn store(&self, payment: &Payment, score: Score) -> Result<Score, sqlx::Error> {
+    pub(crate) async fn store(&self, payment: &Payment, score: Score) -> Result<Score, sqlx::Error> {
         let payment = payment.clone();
         self.postgres
             .transaction(move |mut tx: Tx| {
@@ -52,7 +52,7 @@ impl Ledger {
     }
 
     /// The score of a payment, if it was scored.
-    pub async fn score(&self, payment_id: &str) -> Result<Option<Score>, sqlx::Error> {
+    pub(crate) async fn score(&self, payment_id: &str) -> Result<Option<Score>, sqlx::Error> {
         find(&self.postgres, payment_id).await
     }
 }
