@@ -1,0 +1,200 @@
+//! Attempts without brokers, on a paused clock.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hafnium_core::Context;
+
+use super::super::lease::Lease;
+use super::super::state::State;
+use super::*;
+use crate::handler::Json;
+use crate::kafka::Kafka;
+use crate::settings::KafkaSettings;
+
+/// (key, value, attempt, milliseconds since the start) of every attempt, in the order they began.
+type Log = Arc<Mutex<Vec<(String, u32, u32, u128)>>>;
+
+struct Bench {
+    shop: Arc<Workshop>,
+    inbox: Receiver<Event>,
+    lease: Arc<Lease>,
+    next: i64,
+}
+
+impl Bench {
+    fn new(spec: ConsumerSpec, handler: impl Handler<u32>) -> Self {
+        let cx = Context::standalone();
+        let kafka = Kafka::new("unused", KafkaSettings::new("localhost:1"), &cx).unwrap();
+        let (events, inbox) = channel();
+        let state = Arc::new(State::new());
+        let spec = spec.topic("t").group("g");
+        let shop = Workshop {
+            process: Arc::new(Handling {
+                decoder: Json,
+                handler,
+                value: PhantomData,
+            }),
+            places: Semaphore::new(spec.concurrency),
+            lanes: Mutex::new(Lanes::new()),
+            dead_letters: DeadLetters::new(kafka.producer(), spec.clone(), "g".into(), state),
+            figures: Figures::new(cx.metrics(), "g", spec.topics()),
+            propagation: Propagation::none(),
+            events,
+            spec,
+            group: "g".into(),
+            runtime: Handle::current(),
+        };
+        let lease = Arc::new(Lease::new("t".into(), 0, 1));
+        Self {
+            shop: Arc::new(shop),
+            inbox,
+            lease,
+            next: 0,
+        }
+    }
+
+    fn put(&mut self, key: &'static str, value: u32) {
+        let raw = RawRecord {
+            topic: "t".into(),
+            partition: 0,
+            offset: self.next,
+            key: Some(Bytes::from_static(key.as_bytes())),
+            payload: Some(value.to_string().into()),
+            timestamp: None,
+            headers: Default::default(),
+        };
+        self.next += 1;
+        self.shop
+            .accept(Work::new(raw, self.lease.clone(), 1, self.shop.events.clone()));
+    }
+
+    /// The next end, which must come within a (paused) minute.
+    async fn ended(&self) -> (i64, End) {
+        for _ in 0..60_000 {
+            match self.inbox.try_recv() {
+                Ok(Event::Ended { offset, end, .. }) => return (offset, end),
+                Ok(_) => panic!("another event"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+        panic!("no record ended within a minute");
+    }
+}
+
+/// Notes every attempt, then does what `then` says.
+fn noting<F, Fut>(log: &Log, then: F) -> impl Handler<u32>
+where
+    F: Fn(u32, u32) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let (log, begun) = (log.clone(), Instant::now());
+    move |record: Record<u32>| {
+        let key = record.key_str().unwrap_or_default().to_owned();
+        let noted = (key, record.value, record.attempt, begun.elapsed().as_millis());
+        log.lock().unwrap().push(noted);
+        then(record.value, record.attempt)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_key_keeps_its_order_and_delays_no_other_key() {
+    let log = Log::default();
+    let handler = noting(&log, |value, attempt| async move {
+        if value == 1 && attempt < 4 {
+            Err(Failure::retry("not yet"))
+        } else {
+            Ok(())
+        }
+    });
+    // One place: a record that waits for its next attempt must not take it.
+    let mut bench = Bench::new(ConsumerSpec::new().concurrency(1), handler);
+    bench.put("slow", 1);
+    bench.put("slow", 2);
+    bench.put("quick", 3);
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        ends.push(bench.ended().await);
+    }
+    assert_eq!(ends, [(2, End::Done), (0, End::Done), (1, End::Done)]);
+    let log = log.lock().unwrap();
+    let slow: Vec<_> = log
+        .iter()
+        .filter(|(key, ..)| key == "slow")
+        .map(|(_, v, a, _)| (*v, *a))
+        .collect();
+    assert_eq!(slow, [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)]);
+    let quick = log.iter().find(|(key, ..)| key == "quick").unwrap();
+    assert_eq!(quick.3, 0, "it waited for another key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_and_a_handler_that_takes_too_long_are_failures_that_are_retried() {
+    let log = Log::default();
+    let handler = noting(&log, |_, attempt| async move {
+        match attempt {
+            1 => panic!("as the test asks"),
+            2 => std::future::pending().await,
+            _ => Ok(()),
+        }
+    });
+    let spec = ConsumerSpec::new().handler_timeout(Duration::from_secs(5));
+    let mut bench = Bench::new(spec, handler);
+    bench.put("a", 1);
+    assert_eq!(bench.ended().await, (0, End::Done));
+    let log = log.lock().unwrap();
+    assert_eq!(log.len(), 3);
+    assert!(
+        log[2].3 >= 5000,
+        "the third attempt began before the second one was over"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_is_handed_back_whether_it_waits_or_is_being_handled() {
+    let log = Log::default();
+    let handler = noting(&log, |value, _| async move {
+        if value == 1 {
+            std::future::pending().await
+        } else {
+            Ok(())
+        }
+    });
+    let mut bench = Bench::new(ConsumerSpec::new(), handler);
+    bench.put("a", 1);
+    bench.put("a", 2);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    bench.lease.surrender();
+    bench.lease.cut.cancel();
+    assert_eq!(bench.ended().await, (0, End::HandedBack));
+    assert_eq!(bench.ended().await, (1, End::HandedBack));
+    assert_eq!(log.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_can_not_be_dead_lettered_is_neither_done_nor_handed_back() {
+    let handler = |_: Record<u32>| async { Err(Failure::dead_letter("never")) };
+    let mut bench = Bench::new(ConsumerSpec::new(), handler);
+    bench.put("a", 1);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(bench.inbox.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_is_told_to_the_thread_and_the_record_is_handed_back() {
+    let handler = |_: Record<u32>| async { Err(Failure::stop("the ledger is gone")) };
+    let mut bench = Bench::new(ConsumerSpec::new(), handler);
+    bench.put("a", 1);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let events: Vec<_> = bench.inbox.try_iter().collect();
+    assert!(matches!(&events[0], Event::Halt(reason) if reason.contains("the ledger is gone")));
+    assert!(matches!(
+        &events[1],
+        Event::Ended {
+            offset: 0,
+            end: End::HandedBack,
+            ..
+        }
+    ));
+}
