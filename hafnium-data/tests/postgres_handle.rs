@@ -1,5 +1,12 @@
 //! The Postgres handle against one real server: queries, transactions, cancellation, migrations, bad settings.
 
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -61,6 +68,22 @@ async fn settled(postgres: &Postgres) -> (usize, usize) {
         if node.in_use == 0 || Instant::now() > end {
             return (node.max, node.in_use);
         }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until one operation runs on the server.
+async fn running(postgres: &Postgres) {
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active' \
+                    AND datname = current_database()";
+    let end = Instant::now() + Duration::from_secs(5);
+    while sqlx::query_scalar::<_, i64>(sleeping)
+        .fetch_one(postgres)
+        .await
+        .unwrap()
+        == 0
+    {
+        assert!(Instant::now() < end, "the statement does not begin");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -404,7 +427,7 @@ async fn stop_waits_for_what_is_in_flight_names_what_is_late_and_refuses_the_res
     let postgres = connect(settings("stopping").await).await;
     let worker = postgres.clone();
     let quick = tokio::spawn(async move { sqlx::query("SELECT pg_sleep(0.3)").execute(&worker).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    running(&postgres).await;
     let stopped = postgres.stop(Deadline::after(Duration::from_secs(2))).await;
     assert!(stopped.stragglers().is_empty(), "{stopped:?}");
     quick.await.unwrap().unwrap();
@@ -414,7 +437,7 @@ async fn stop_waits_for_what_is_in_flight_names_what_is_late_and_refuses_the_res
     let postgres = connect(settings("late").await).await;
     let worker = postgres.clone();
     let late = tokio::spawn(async move { sqlx::query("SELECT pg_sleep(3)").execute(&worker).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    running(&postgres).await;
     let begun = Instant::now();
     let stopped = postgres.stop(Deadline::after(Duration::from_millis(300))).await;
     assert_eq!(stopped.stragglers().len(), 1, "{stopped:?}");

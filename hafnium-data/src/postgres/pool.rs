@@ -90,6 +90,11 @@ impl Node {
         self.opener.sweep();
     }
 
+    /// Operations that hold a connection or wait for one.
+    pub(crate) fn users(&self) -> usize {
+        self.in_use() + self.pool.status().waiting
+    }
+
     /// Connections taken out of the pool at present.
     pub(crate) fn in_use(&self) -> usize {
         let status = self.pool.status();
