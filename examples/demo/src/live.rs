@@ -30,7 +30,16 @@ impl<'a> Live<'a> {
         let mut ticks = tokio::time::interval_at((begun + second).into(), second);
         // A line that came late is not followed by two at once.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        Self { rig, sent, results, begun, ticks, last: begun, acknowledged: 0, came: 0 }
+        Self {
+            rig,
+            sent,
+            results,
+            begun,
+            ticks,
+            last: begun,
+            acknowledged: 0,
+            came: 0,
+        }
     }
 
     /// When the run began.
@@ -69,7 +78,10 @@ impl<'a> Live<'a> {
     fn line(&mut self, asked: &str) {
         let seconds = self.last.elapsed().as_secs_f64();
         self.last = Instant::now();
-        let (acknowledged, came) = (self.sent.acknowledged.load(Ordering::Relaxed), self.results.distinct());
+        let (acknowledged, came) = (
+            self.sent.acknowledged.load(Ordering::Relaxed),
+            self.results.distinct(),
+        );
         let rate = |more: f64| (more / seconds).round();
         println!(
             "{:>5.1}s  acknowledged {:>4}/s  results {:>4}/s  errors {}  {asked}",

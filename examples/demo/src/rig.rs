@@ -25,7 +25,11 @@ impl Rig {
         let begun = Instant::now();
         let tell = |what: &str| println!("  {what} after {:.1} s", begun.elapsed().as_secs_f64());
         let postgres = async {
-            let cluster = PostgresCluster::builder().standbys(2).synchronous(Synchronous::AnyOne).start().await?;
+            let cluster = PostgresCluster::builder()
+                .standbys(2)
+                .synchronous(Synchronous::AnyOne)
+                .start()
+                .await?;
             cluster.create_database("risk").await?;
             tell("Postgres: primary and two standbys (ANY 1)");
             Ok(cluster)
@@ -44,7 +48,11 @@ impl Rig {
             Ok(cluster)
         };
         let (postgres, redis, kafka) = tokio::try_join!(postgres, redis, kafka)?;
-        Ok(Self { postgres, redis, kafka })
+        Ok(Self {
+            postgres,
+            redis,
+            kafka,
+        })
     }
 
     /// What each node says it is, such as `pg PSS  redis MRR  kafka 123`: P primary, S standby, M master, R replica,
@@ -55,13 +63,23 @@ impl Rig {
         let (postgres, redis) = tokio::join!(postgres, redis);
         let kafka = self.kafka.brokers().into_iter().map(|broker| self.broker(broker));
         let text = |roles: Vec<char>| roles.into_iter().collect::<String>();
-        format!("pg {}  redis {}  kafka {}", text(postgres), text(redis), kafka.collect::<String>())
+        format!(
+            "pg {}  redis {}  kafka {}",
+            text(postgres),
+            text(redis),
+            kafka.collect::<String>()
+        )
     }
 
     async fn postgres_role(&self, node: usize) -> char {
         let ask = async {
             let session = self.postgres.connect(node, "postgres").await.ok()?;
-            session.query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?.try_get(0).ok()
+            session
+                .query_one("SELECT pg_is_in_recovery()", &[])
+                .await
+                .ok()?
+                .try_get(0)
+                .ok()
         };
         match brief(ask).await {
             Some(true) => 'S',
@@ -80,9 +98,10 @@ impl Rig {
 
     fn broker(&self, broker: i32) -> char {
         match self.kafka.state(broker) {
-            Ok(ProcessState::Alive) => {
-                u32::try_from(broker).ok().and_then(|id| char::from_digit(id, 10)).unwrap_or('?')
-            }
+            Ok(ProcessState::Alive) => u32::try_from(broker)
+                .ok()
+                .and_then(|id| char::from_digit(id, 10))
+                .unwrap_or('?'),
             _ => '-',
         }
     }
@@ -90,5 +109,8 @@ impl Rig {
 
 /// An answer within 300 ms, or none.
 async fn brief<T>(ask: impl Future<Output = Option<T>>) -> Option<T> {
-    tokio::time::timeout(Duration::from_millis(300), ask).await.ok().flatten()
+    tokio::time::timeout(Duration::from_millis(300), ask)
+        .await
+        .ok()
+        .flatten()
 }

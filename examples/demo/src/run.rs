@@ -39,17 +39,28 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failed> {
     println!("starting two replicas of risk-engine");
     let mut first = fleet.start("replica-a")?;
     // One after the other, so that the first one's migrations are done when the second one looks.
-    first.ready(Duration::from_secs(30)).await.map_err(|error| told(&fleet, &first, error))?;
+    first
+        .ready(Duration::from_secs(30))
+        .await
+        .map_err(|error| told(&fleet, &first, error))?;
     let mut second = fleet.start("replica-b")?;
-    second.ready(Duration::from_secs(30)).await.map_err(|error| told(&fleet, &second, error))?;
+    second
+        .ready(Duration::from_secs(30))
+        .await
+        .map_err(|error| told(&fleet, &second, error))?;
 
     let results = Results::read(&rig.kafka.bootstrap())?;
     let sent = Arc::new(Sent::default());
-    let sending =
-        tokio::spawn(generator::run(rig.kafka.bootstrap(), arguments.seed, arguments.rate, sent.clone()));
+    let sending = tokio::spawn(generator::run(
+        rig.kafka.bootstrap(),
+        arguments.seed,
+        arguments.rate,
+        sent.clone(),
+    ));
     let mut live = Live::new(&rig, sent.clone(), &results);
     println!("{} payments per second, seed {}", arguments.rate, arguments.seed);
-    live.watch(Duration::from_secs(arguments.calm), &[&first, &second]).await;
+    live.watch(Duration::from_secs(arguments.calm), &[&first, &second])
+        .await;
 
     let mut seen = Vec::new();
     for break_it in BREAKS {
@@ -57,22 +68,36 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report, Failed> {
         let at = Instant::now();
         let proof = live.during(break_it.run(&rig), &[&first, &second]).await;
         let proof = proof.map_err(|error| error.to_string());
-        live.say(proof.as_ref().map_or_else(|reason| reason.as_str(), |proof| proof.as_str()));
+        live.say(
+            proof
+                .as_ref()
+                .map_or_else(|reason| reason.as_str(), |proof| proof.as_str()),
+        );
         live.watch(APART, &[&first, &second]).await;
-        seen.push(Seen { break_it, at, until: Instant::now(), proof });
+        seen.push(Seen {
+            break_it,
+            at,
+            until: Instant::now(),
+            proof,
+        });
     }
 
     live.say("SIGTERM to replica-a, and replica-c starts");
     first.terminate();
     let mut third = fleet.start("replica-c")?;
-    let third_ready = live.during(third.ready(Duration::from_secs(30)), &[&first, &second]).await;
+    let third_ready = live
+        .during(third.ready(Duration::from_secs(30)), &[&first, &second])
+        .await;
     third_ready.map_err(|error| told(&fleet, &third, error))?;
-    live.watch(Duration::from_secs(8), &[&first, &second, &third]).await;
+    live.watch(Duration::from_secs(8), &[&first, &second, &third])
+        .await;
 
     sent.stop();
     live.during(sending, &[&second, &third]).await??;
     let expected = sent.acknowledged.load(Ordering::Relaxed) as usize;
-    live.say(&format!("the generator stopped: {expected} acknowledged; waiting for what is still under way"));
+    live.say(&format!(
+        "the generator stopped: {expected} acknowledged; waiting for what is still under way"
+    ));
     let settle = Instant::now();
     while results.distinct() < expected && settle.elapsed() < SETTLE {
         live.watch(Duration::from_millis(500), &[&second, &third]).await;
@@ -175,16 +200,30 @@ impl Seen {
     /// With the time to recover, as the independent consumer saw it: to the end of the longest silence between results,
     /// or, for Redis, without which results go on, to the last one that had to do without a velocity.
     fn measured(self, arrived: &Arrived) -> Fault {
-        let flowing = arrived.scores_at.iter().any(|at| (self.at..=self.until).contains(at));
+        let flowing = arrived
+            .scores_at
+            .iter()
+            .any(|at| (self.at..=self.until).contains(at));
         let recovered = if self.break_it.server == Server::Redis {
-            let blind = arrived.blind_at.iter().filter(|at| (self.at..=self.until).contains(*at)).max();
+            let blind = arrived
+                .blind_at
+                .iter()
+                .filter(|at| (self.at..=self.until).contains(*at))
+                .max();
             let last = blind.map_or(Duration::ZERO, |at| at.duration_since(self.at));
-            let seeing_again = arrived.scores_at.iter().filter(|at| **at > self.at + last && **at <= self.until);
+            let seeing_again = arrived
+                .scores_at
+                .iter()
+                .filter(|at| **at > self.at + last && **at <= self.until);
             (flowing && seeing_again.count() > 0).then_some(last)
         } else {
             gaps::recovery(&arrived.scores_at, self.at, self.until)
         };
-        Fault { name: self.break_it.name, proof: self.proof, recovered }
+        Fault {
+            name: self.break_it.name,
+            proof: self.proof,
+            recovered,
+        }
     }
 }
 
@@ -192,9 +231,19 @@ impl Seen {
 async fn effects(rig: &Rig) -> Result<(BTreeSet<String>, BTreeMap<String, u64>), Failed> {
     let session = rig.postgres.connect(rig.postgres.primary(), "risk").await?;
     let scores = session.query("SELECT payment_id FROM scores", &[]).await?;
-    let scores = scores.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let effects = session.query("SELECT payment_id, count(*) FROM exposure GROUP BY payment_id", &[]).await?;
-    let effects = effects.iter().map(|row| Ok((row.try_get(0)?, row.try_get::<_, i64>(1)? as u64)));
+    let scores = scores
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    let effects = session
+        .query(
+            "SELECT payment_id, count(*) FROM exposure GROUP BY payment_id",
+            &[],
+        )
+        .await?;
+    let effects = effects
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get::<_, i64>(1)? as u64)));
     Ok((scores, effects.collect::<Result<_, tokio_postgres::Error>>()?))
 }
 
@@ -224,5 +273,9 @@ fn told(fleet: &Fleet, replica: &Replica, error: String) -> String {
 fn log_tail(fleet: &Fleet, replica: &Replica) -> String {
     let log = std::fs::read_to_string(fleet.log_of(&replica.name)).unwrap_or_default();
     let lines: Vec<_> = log.lines().collect();
-    format!("the last lines of {}:\n{}", replica.name, lines[lines.len().saturating_sub(20)..].join("\n"))
+    format!(
+        "the last lines of {}:\n{}",
+        replica.name,
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    )
 }

@@ -29,7 +29,9 @@ impl Handler<Payment> for Engine {
             velocity,
         };
         let score = self.ledger.store(&payment, score).await?;
-        self.producer.send(Message::to("risk-scores").key(&payment.id).json(&score)?).await?;
+        self.producer
+            .send(Message::to("risk-scores").key(&payment.id).json(&score)?)
+            .await?;
         Ok(())
     }
 }

@@ -37,7 +37,9 @@ impl Ledger {
                     .execute(&mut *tx)
                     .await?;
                     if inserted.rows_affected() == 0 {
-                        return find(&mut *tx, &payment.id).await.map(|found| found.unwrap_or(score));
+                        return find(&mut *tx, &payment.id)
+                            .await
+                            .map(|found| found.unwrap_or(score));
                     }
                     sqlx::query("INSERT INTO exposure (payment_id, account, amount) VALUES ($1, $2, $3)")
                         .bind(&payment.id)

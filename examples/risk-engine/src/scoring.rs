@@ -15,7 +15,11 @@ mod tests {
     use super::*;
 
     fn payment(amount: i64) -> Payment {
-        Payment { id: "p".into(), account: "a".into(), amount }
+        Payment {
+            id: "p".into(),
+            account: "a".into(),
+            amount,
+        }
     }
 
     #[test]

@@ -23,7 +23,10 @@ impl Velocity {
     /// Notes `payment` and tells how many payments its account made within the window. Noting it again changes
     /// nothing, because the payment's id is the member of the set.
     pub(crate) async fn note(&self, payment: &Payment) -> Option<i64> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64;
         let key = format!("velocity:{}", payment.account);
         let oldest = now.saturating_sub(self.window.as_millis() as u64);
         let mut pipe = hafnium::redis::pipe();
