@@ -1,5 +1,13 @@
 //! The Postgres handle while its primary is killed, frozen, deposed or doubled. Real servers, one trio per test.
 
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};

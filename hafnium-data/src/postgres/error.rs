@@ -331,6 +331,12 @@ mod tests {
         assert_eq!(classify(&error).outcome(), Outcome::RolledBack);
         assert!(classify(&error).retryable());
         assert!(detail(&lost()).is_none());
+        let told = sqlx::Error::from(Detail::LostBeforeCommit {
+            node: "a:5432".into(),
+            reason: "end of file".into(),
+        });
+        assert_eq!(classify(&told).outcome(), Outcome::RolledBack);
+        assert!(classify(&told).retryable());
     }
 
     #[test]
