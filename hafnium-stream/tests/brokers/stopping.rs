@@ -8,7 +8,8 @@ use hafnium_stream::Record;
 use tokio::time::Instant;
 
 use crate::rig::{
-    LIMIT, Notes, committed, consume, consume_in, context, fill, kafka, shared, spec, topic, unique, until,
+    LIMIT, Notes, alone, committed, consume, consume_in, context, fill, kafka, shared, spec, topic, unique,
+    until,
 };
 
 #[tokio::test]
@@ -140,4 +141,28 @@ fn dropping_a_consumer_never_blocks_the_runtime() {
             begun.elapsed()
         );
     });
+}
+
+#[tokio::test]
+async fn a_stop_while_every_broker_is_frozen_ends_in_time_and_says_what_it_waited_for() {
+    let cluster = alone().await;
+    let topic = topic(&cluster, "frozen", 1).await;
+    let group = unique("frozen");
+    let kafka = kafka(&cluster).await;
+    fill(&kafka, &topic, 5, 5).await;
+    let notes = Notes::default();
+    let consumer = consume(&kafka, spec(&topic, &group), notes.after(Duration::ZERO)).await;
+    until("the records", async || notes.len() == 5).await;
+    for broker in cluster.brokers() {
+        cluster.freeze(broker).await.unwrap();
+    }
+    let begun = Instant::now();
+    let stopped = consumer.stop(Deadline::after(Duration::from_secs(2))).await;
+    let took = begun.elapsed();
+    for broker in cluster.brokers() {
+        cluster.thaw(broker).await.unwrap();
+    }
+    assert!(took < Duration::from_millis(2050), "{took:?}");
+    assert_eq!(stopped.stragglers(), ["consumer.numbers: leaving the group"]);
+    cluster.await_in_sync(&topic, 1).await.unwrap();
 }
