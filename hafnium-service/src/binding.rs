@@ -37,19 +37,24 @@ pub(crate) fn bind(
     let mut consumers = Vec::new();
     for (name, spec) in declared {
         let found = handlers.iter().position(|(bound, _)| bound == name);
-        let found = found.ok_or_else(|| wrong(format!("consumer {name:?} is declared and has no handler")))?;
+        let found =
+            found.ok_or_else(|| wrong(format!("consumer {name:?} is declared and has no handler")))?;
         let (_, Binding(make)) = handlers.swap_remove(found);
         let wanted = spec.kafka_name();
         let cluster = match (wanted, clusters) {
             (None, [(_, only)]) => Some(only),
             (None, _) => None,
-            (Some(wanted), clusters) => {
-                clusters.iter().find(|(cluster, _)| cluster == wanted).map(|(_, cluster)| cluster)
-            }
+            (Some(wanted), clusters) => clusters
+                .iter()
+                .find(|(cluster, _)| cluster == wanted)
+                .map(|(_, cluster)| cluster),
         };
         let cluster = cluster.ok_or_else(|| {
             let names: Vec<_> = clusters.iter().map(|(name, _)| name.as_str()).collect();
-            wrong(format!("consumer {name:?} must name one of the declared Kafka clusters: {}", names.join(", ")))
+            wrong(format!(
+                "consumer {name:?} must name one of the declared Kafka clusters: {}",
+                names.join(", ")
+            ))
         })?;
         let consumer = make(name, spec.clone(), cluster, context);
         consumers.push(consumer.map_err(|error| wrong(format!("consumer {name:?}: {error}")))?);

@@ -23,9 +23,13 @@ async fn greet(State(settings): State<Settings>, Path(name): Path<String>) -> St
 }
 
 fn main() -> std::process::ExitCode {
-    hafnium::Service::new("quickstart", env!("CARGO_PKG_VERSION")).settings::<Settings>().run(async |app| {
-        let routes = Router::new().route("/greet/{name}", get(greet)).with_state(app.settings().clone());
-        app.serve(routes);
-        Ok(())
-    })
+    hafnium::Service::new("quickstart", env!("CARGO_PKG_VERSION"))
+        .settings::<Settings>()
+        .run(async |app| {
+            let routes = Router::new()
+                .route("/greet/{name}", get(greet))
+                .with_state(app.settings().clone());
+            app.serve(routes);
+            Ok(())
+        })
 }
