@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::component::StartError;
 use crate::config::ConfigError;
+use crate::lifecycle::{StartFailure, Verdict};
 
 /// What Kubernetes keeps of a termination message.
 const TERMINATION_MESSAGE_BYTES: usize = 4096;
@@ -86,6 +87,21 @@ impl From<&StartError> for Exit {
     }
 }
 
+impl From<&StartFailure> for Exit {
+    fn from(failure: &StartFailure) -> Self {
+        Self::from(&failure.error)
+    }
+}
+
+impl From<&Verdict> for Exit {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict.is_clean() {
+            true => Self::Clean,
+            false => Self::Incomplete,
+        }
+    }
+}
+
 impl From<&ConfigError> for Exit {
     fn from(_: &ConfigError) -> Self {
         Self::Configuration
@@ -95,6 +111,7 @@ impl From<&ConfigError> for Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::Phase;
 
     #[test]
     fn a_long_report_is_cut_at_a_characters_border_and_the_reason_stays_on_one_line() {
@@ -133,5 +150,9 @@ mod tests {
         );
         assert_eq!(Exit::from(&StartError::configuration("redis", "no")).code(), 78);
         assert_eq!(Exit::from(&StartError::failed("redis", "no")).code(), 1);
+        let mut verdict = Verdict::default();
+        assert_eq!(Exit::from(&verdict).code(), verdict.exit_code());
+        verdict.stragglers.push((Phase::Drain, "GET /slow".to_owned()));
+        assert_eq!(Exit::from(&verdict).code(), 75);
     }
 }

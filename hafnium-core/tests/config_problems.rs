@@ -1,5 +1,7 @@
 //! Every problem at once, each with its key, its origin and what is accepted.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod config_support;
 
 use config_support::{Admin, CANARY, Database, Http, http, ledger, loader, rig};

@@ -58,7 +58,15 @@ pub(crate) struct Environment {
     /// `k8s.*` attributes from the downward API.
     pub(crate) kubernetes: Vec<(&'static str, String)>,
     pub(crate) sampling: Option<Sampling>,
+    #[cfg_attr(
+        not(feature = "otlp"),
+        allow(dead_code, reason = "only exporters are turned off")
+    )]
     pub(crate) no_traces: bool,
+    #[cfg_attr(
+        not(feature = "otlp"),
+        allow(dead_code, reason = "only exporters are turned off")
+    )]
     pub(crate) no_metrics: bool,
     pub(crate) traces_endpoint: Option<String>,
     pub(crate) metrics_endpoint: Option<String>,

@@ -53,6 +53,7 @@
 //! A value that can't be honoured is an error that names the variable; any other `OTEL_*` variable that is set is
 //! named in a warning.
 
+mod assembly;
 #[cfg(feature = "otlp")]
 mod delivery;
 mod environment;

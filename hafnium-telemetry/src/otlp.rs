@@ -7,21 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hafnium_core::metrics::Counter;
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::SpanExporter as _;
+use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, Temporality};
+use opentelemetry_sdk::trace::{SpanExporter as _, TracerProviderBuilder};
 
 use crate::delivery::Delivery;
 use crate::environment::Environment;
 use crate::error::TelemetryError;
 use crate::settings::TelemetrySettings;
+use crate::trace::SpanQueue;
 
 /// Where spans go: the signal's own variable, else below the endpoint of the settings; `None` where nothing is set.
-pub(crate) fn traces_endpoint(settings: &TelemetrySettings, environment: &Environment) -> Option<String> {
+fn traces_endpoint(settings: &TelemetrySettings, environment: &Environment) -> Option<String> {
     if environment.disabled || environment.no_traces {
         return None;
     }
@@ -30,7 +32,7 @@ pub(crate) fn traces_endpoint(settings: &TelemetrySettings, environment: &Enviro
 }
 
 /// Where metrics go.
-pub(crate) fn metrics_endpoint(settings: &TelemetrySettings, environment: &Environment) -> Option<String> {
+fn metrics_endpoint(settings: &TelemetrySettings, environment: &Environment) -> Option<String> {
     if environment.disabled || environment.no_metrics {
         return None;
     }
@@ -43,30 +45,59 @@ fn below(settings: &TelemetrySettings, path: &str) -> Option<String> {
     (!base.is_empty()).then(|| format!("{}/{path}", base.trim_end_matches('/')))
 }
 
-/// The exporter of spans.
-pub(crate) fn spans(endpoint: &str, resource: &Resource) -> Result<SpanExporter, TelemetryError> {
+/// Adds the export of spans to `tracers`, where an endpoint is set.
+pub(crate) fn export_spans(
+    tracers: TracerProviderBuilder,
+    settings: &TelemetrySettings,
+    environment: &Environment,
+    resource: &Resource,
+    dropped: Counter,
+) -> Result<(TracerProviderBuilder, Option<SpanQueue>), TelemetryError> {
+    let Some(endpoint) = traces_endpoint(settings, environment) else {
+        return Ok((tracers, None));
+    };
     let mut exporter = SpanExporter::builder()
         .with_http()
         .with_endpoint(endpoint)
         .build()
         .map_err(|error| refused("traces", &error))?;
     exporter.set_resource(resource);
-    Ok(exporter)
+    let interval = settings.span_interval.get();
+    let queue = SpanQueue::start(exporter, settings.span_queue, interval, dropped).map_err(|error| {
+        TelemetryError::Setup {
+            reason: format!("the span thread can't be started: {error}"),
+        }
+    })?;
+    Ok((tracers.with_span_processor(queue.clone()), Some(queue)))
 }
 
-/// The exporter of metrics.
-pub(crate) fn metrics(endpoint: &str) -> Result<Metered, TelemetryError> {
+/// Adds the export of metrics to `meters`, where an endpoint is set.
+pub(crate) fn export_metrics(
+    meters: MeterProviderBuilder,
+    settings: &TelemetrySettings,
+    environment: &Environment,
+) -> Result<(MeterProviderBuilder, Option<MetricsExport>), TelemetryError> {
+    let Some(endpoint) = metrics_endpoint(settings, environment) else {
+        return Ok((meters, None));
+    };
     let exporter = MetricExporter::builder()
         .with_http()
         .with_temporality(Temporality::Cumulative)
         .with_endpoint(endpoint)
         .build()
         .map_err(|error| refused("metrics", &error))?;
-    Ok(Metered {
-        exporter,
+    let export = MetricsExport {
         delivery: Arc::new(Delivery::new("metrics")),
         closed: Arc::default(),
-    })
+    };
+    let exporter = Metered {
+        exporter,
+        export: export.clone(),
+    };
+    let reader = PeriodicReader::builder(exporter)
+        .with_interval(settings.metric_interval.get())
+        .build();
+    Ok((meters.with_reader(reader), Some(export)))
 }
 
 fn refused(signal: &'static str, error: &dyn std::error::Error) -> TelemetryError {
@@ -76,33 +107,38 @@ fn refused(signal: &'static str, error: &dyn std::error::Error) -> TelemetryErro
     }
 }
 
-/// An exporter of metrics that counts what fails and can be closed: the SDK exports once more when a provider is
-/// dropped, which would hold up the end of the process behind a silent collector.
-pub(crate) struct Metered {
-    exporter: MetricExporter,
+/// The export of metrics. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct MetricsExport {
     delivery: Arc<Delivery>,
     closed: Arc<AtomicBool>,
 }
 
-impl Metered {
-    /// Where failed exports are counted.
-    pub(crate) fn delivery(&self) -> Arc<Delivery> {
-        self.delivery.clone()
+impl MetricsExport {
+    /// Counts failed exports in `dropped`.
+    pub(crate) fn count_in(&self, dropped: Counter) {
+        self.delivery.count_in(dropped);
     }
 
-    /// Set it to end all exports.
-    pub(crate) fn closed(&self) -> Arc<AtomicBool> {
-        self.closed.clone()
+    /// Ends it. The SDK exports once more when a provider is dropped, which would hold up the end of the process
+    /// behind a silent collector.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
+}
+
+struct Metered {
+    exporter: MetricExporter,
+    export: MetricsExport,
 }
 
 impl PushMetricExporter for Metered {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        if self.closed.load(Ordering::Acquire) {
+        if self.export.closed.load(Ordering::Acquire) {
             return Ok(());
         }
         let result = self.exporter.export(metrics).await;
-        self.delivery.note(1, &result);
+        self.export.delivery.note(1, &result);
         result
     }
 

@@ -21,6 +21,7 @@ pub struct TelemetrySettings {
     pub access_log: bool,
     /// The base URL of an OTLP collector, such as `http://collector:4318`; `/v1/traces` and `/v1/metrics` are added.
     /// Default: none, and then nothing is exported. Needs the feature `otlp`.
+    #[schemars(extend("x-url-schemes" = ["http", "https"]))]
     pub otlp_endpoint: Option<String>,
     /// The share of traces that is recorded when the caller has not decided. Default `100%`. A caller's decision is
     /// always followed.

@@ -2,33 +2,20 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-#[cfg(feature = "otlp")]
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hafnium_core::metrics::Metrics;
 use hafnium_core::propagation::Propagation;
 use hafnium_core::{Deadline, ServiceInfo, Stopped};
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::level_filters::LevelFilter;
-use tracing::{Dispatch, Metadata};
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing::Dispatch;
 
+use crate::assembly::Parts;
 use crate::environment::Environment;
 use crate::error::TelemetryError;
-use crate::exposition::Exposition;
-use crate::filter::LogFilter;
 use crate::flush::{Work, in_parallel};
-use crate::log::{Format, LogLayer, Output};
 use crate::panic;
 use crate::request::RequestLayer;
-use crate::resource::Identity;
-use crate::settings::{LogFormat, TelemetrySettings};
-use crate::trace::{W3cPropagator, sampler};
+use crate::settings::TelemetrySettings;
 
 /// What the last lines get at the end of a process that did not call [`Telemetry::shutdown`].
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -43,17 +30,8 @@ pub struct Telemetry {
 }
 
 struct Shared {
-    metrics: Metrics,
-    propagation: Propagation,
-    exposition: Exposition,
-    filter: LogFilter,
-    output: Output,
+    parts: Parts,
     access_log: bool,
-    meters: Option<SdkMeterProvider>,
-    #[cfg(feature = "otlp")]
-    spans: Option<crate::trace::SpanQueue>,
-    #[cfg(feature = "otlp")]
-    metrics_closed: Option<Arc<AtomicBool>>,
 }
 
 impl Telemetry {
@@ -66,17 +44,15 @@ impl Telemetry {
     /// [`TelemetryError::AlreadyInstalled`] on a second call and when the process has a subscriber already; the other
     /// variants when a setting or an `OTEL_*` variable can't be honoured. Nothing is changed then.
     pub fn install(settings: &TelemetrySettings, service: &ServiceInfo) -> Result<Self, TelemetryError> {
-        if tracing::dispatcher::has_been_set() {
-            return Err(TelemetryError::AlreadyInstalled);
-        }
         let environment = Environment::of_process()?;
         let terminal = io::stdout().is_terminal();
-        let parts = Parts::new(settings, service, &environment, Box::new(io::stdout()), terminal)?;
-        tracing::dispatcher::set_global_default(parts.dispatch)
-            .map_err(|_| TelemetryError::AlreadyInstalled)?;
-        panic::install(parts.telemetry.shared.output.clone());
+        let stdout = Box::new(io::stdout());
+        let (parts, dispatch) = Parts::assemble(settings, service, &environment, stdout, terminal)?;
+        let telemetry = Self::of(parts, settings);
+        tracing::dispatcher::set_global_default(dispatch).map_err(|_| TelemetryError::AlreadyInstalled)?;
+        panic::install(telemetry.shared.parts.output.clone());
         report(settings, &environment);
-        Ok(parts.telemetry)
+        Ok(telemetry)
     }
 
     /// The same without touching anything process-wide, and with `output` instead of standard output: for tests, and
@@ -93,23 +69,33 @@ impl Telemetry {
         output: impl Write + Send + 'static,
     ) -> Result<(Self, Dispatch), TelemetryError> {
         let environment = Environment::default();
-        let parts = Parts::new(settings, service, &environment, Box::new(output), false)?;
-        Ok((parts.telemetry, parts.dispatch))
+        let output = Box::new(output);
+        let (parts, dispatch) = Parts::assemble(settings, service, &environment, output, false)?;
+        Ok((Self::of(parts, settings), dispatch))
+    }
+
+    fn of(parts: Parts, settings: &TelemetrySettings) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                parts,
+                access_log: settings.access_log,
+            }),
+        }
     }
 
     /// Where instruments are made.
     pub fn metrics(&self) -> Metrics {
-        self.shared.metrics.clone()
+        self.shared.parts.metrics.clone()
     }
 
     /// How trace context crosses process borders: W3C `traceparent`, `tracestate` and `baggage`.
     pub fn propagation(&self) -> Propagation {
-        self.shared.propagation.clone()
+        self.shared.parts.propagation.clone()
     }
 
     /// The layer that gives every request of a router its span, its metrics and its access log line.
     pub fn request_layer(&self) -> RequestLayer {
-        let layer = RequestLayer::new(&self.shared.metrics, &self.shared.propagation);
+        let layer = RequestLayer::new(&self.shared.parts.metrics, &self.shared.parts.propagation);
         if self.shared.access_log {
             layer
         } else {
@@ -120,12 +106,12 @@ impl Telemetry {
     /// All metrics in the Prometheus text format 0.0.4 ([`PROMETHEUS_TEXT`](crate::PROMETHEUS_TEXT)). It works until
     /// the end, also after [`shutdown`](Self::shutdown). It reads a few files of `/proc` and never waits for a peer.
     pub fn render_prometheus(&self) -> String {
-        self.shared.exposition.render()
+        self.shared.parts.exposition.render()
     }
 
     /// The present log filter.
     pub fn log_filter(&self) -> String {
-        self.shared.filter.current()
+        self.shared.parts.filter.current()
     }
 
     /// Logs by `filter` from now on; returns the filter that was in force.
@@ -133,7 +119,7 @@ impl Telemetry {
     /// # Errors
     /// [`TelemetryError::LogFilter`] when it can't be read; the present one stays in force.
     pub fn set_log_filter(&self, filter: &str) -> Result<String, TelemetryError> {
-        self.shared.filter.set(filter)
+        self.shared.parts.filter.set(filter)
     }
 
     /// Delivers what was recorded before: spans and metrics to the collector, lines to standard output, all at the
@@ -153,11 +139,11 @@ impl Telemetry {
     /// Cancel-safe; a shutdown that was abandoned leaves the export running.
     pub async fn shutdown(&self, deadline: Deadline) -> Stopped {
         let stopped = in_parallel(self.work(), deadline).await;
-        self.shared.close();
+        self.shared.parts.close();
         let late = stopped.stragglers();
         // A standard output that takes nothing would hold up whoever logs last.
         if !late.iter().any(|signal| signal == "logs") {
-            self.shared.output.write_directly();
+            self.shared.parts.output.write_directly();
         }
         if !late.is_empty() {
             tracing::warn!(signals = ?late, "telemetry was not wholly delivered by the deadline");
@@ -168,13 +154,13 @@ impl Telemetry {
     fn work(&self) -> Vec<(&'static str, Work)> {
         let mut work: Vec<(&'static str, Work)> = Vec::new();
         #[cfg(feature = "otlp")]
-        if let Some(spans) = self.shared.spans.clone() {
+        if let Some(spans) = self.shared.parts.spans.clone() {
             work.push(("traces", Box::new(move || spans.flush())));
         }
-        if let Some(meters) = self.shared.meters.clone() {
+        if let Some(meters) = self.shared.parts.meters.clone() {
             work.push(("metrics", Box::new(move || meters.force_flush().is_ok())));
         }
-        let output = self.shared.output.clone();
+        let output = self.shared.parts.output.clone();
         // Longer than any deadline that is waited for.
         work.push(("logs", Box::new(move || output.flush(Duration::from_secs(60)))));
         work
@@ -187,153 +173,17 @@ impl std::fmt::Debug for Telemetry {
     }
 }
 
-impl Shared {
-    fn close(&self) {
-        #[cfg(feature = "otlp")]
-        {
-            if let Some(spans) = &self.spans {
-                spans.close();
-            }
-            if let Some(closed) = &self.metrics_closed {
-                closed.store(true, Ordering::Release);
-            }
-        }
-    }
-}
-
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.close();
-        if self.output.flush(LAST_LINES) {
-            self.output.write_directly();
+        self.parts.close();
+        if self.parts.output.flush(LAST_LINES) {
+            self.parts.output.write_directly();
         }
         // The SDK shuts a provider down when it is dropped, and waits for the exporter without a limit.
-        if let Some(meters) = self.meters.take() {
+        if let Some(meters) = self.parts.meters.take() {
             // Without a thread it would be dropped here, which is what is to be avoided.
             let _ = std::thread::Builder::new().spawn(move || drop(meters));
         }
-    }
-}
-
-/// What is made before anything is installed.
-struct Parts {
-    telemetry: Telemetry,
-    dispatch: Dispatch,
-}
-
-impl Parts {
-    fn new(
-        settings: &TelemetrySettings,
-        service: &ServiceInfo,
-        environment: &Environment,
-        output: Box<dyn Write + Send>,
-        terminal: bool,
-    ) -> Result<Self, TelemetryError> {
-        let identity = Identity::of(service, environment);
-        let resource = identity.resource();
-        let filter = LogFilter::parse(settings.log_filter.as_deref())?;
-
-        let (exposition, reader) = Exposition::new()?;
-        let mut meters = SdkMeterProvider::builder()
-            .with_resource(resource.clone())
-            .with_reader(reader);
-        let mut tracers = SdkTracerProvider::builder()
-            .with_resource(resource.clone())
-            .with_sampler(sampler(settings, environment));
-
-        #[cfg(feature = "otlp")]
-        let (metrics_closed, metrics_delivery) = {
-            let mut closed = None;
-            let mut delivery = None;
-            if let Some(endpoint) = crate::otlp::metrics_endpoint(settings, environment) {
-                let exporter = crate::otlp::metrics(&endpoint)?;
-                closed = Some(exporter.closed());
-                delivery = Some(exporter.delivery());
-                let reader = opentelemetry_sdk::metrics::PeriodicReader::builder(exporter)
-                    .with_interval(settings.metric_interval.get())
-                    .build();
-                meters = meters.with_reader(reader);
-            }
-            (closed, delivery)
-        };
-
-        let meters = (!environment.disabled).then(|| meters.build());
-        let metrics = meters.as_ref().map_or_else(Metrics::noop, Metrics::from_provider);
-        let dropped = metrics.counter(
-            "hafnium.telemetry.dropped",
-            "{item}",
-            "Telemetry that was dropped instead of delivered: spans, log lines, exports of metrics",
-        );
-        #[cfg(feature = "otlp")]
-        if let Some(delivery) = metrics_delivery {
-            delivery.count_in(dropped.with(&[("signal", "metrics")]));
-        }
-
-        #[cfg(feature = "otlp")]
-        let spans = match crate::otlp::traces_endpoint(settings, environment) {
-            Some(endpoint) => {
-                let exporter = crate::otlp::spans(&endpoint, &resource)?;
-                let interval = settings.span_interval.get();
-                let dropped = dropped.with(&[("signal", "traces")]);
-                let queue = crate::trace::SpanQueue::start(exporter, settings.span_queue, interval, dropped)
-                    .map_err(|error| not_started("span", &error))?;
-                tracers = tracers.with_span_processor(queue.clone());
-                Some(queue)
-            }
-            None => None,
-        };
-
-        let output = Output::start(output, dropped.with(&[("signal", "logs")]))
-            .map_err(|error| not_started("log", &error))?;
-        let format = match settings.log_format {
-            LogFormat::Json => Format::json(&identity),
-            LogFormat::Human => Format::human(terminal),
-            LogFormat::Auto if terminal => Format::human(true),
-            LogFormat::Auto => Format::json(&identity),
-        };
-
-        let traces = tracing_opentelemetry::layer()
-            .with_tracer(tracers.build().tracer("hafnium"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO));
-        let (of_log, filter) = filter.reloadable();
-        let lines = LogLayer::new(format, output.clone()).with_filter(of_log);
-        let dispatch = Dispatch::new(Registry::default().with(traces).with(lines));
-
-        let shared = Shared {
-            metrics,
-            propagation: Propagation::new(W3cPropagator::new(environment.propagators)),
-            exposition,
-            filter,
-            output,
-            access_log: settings.access_log,
-            meters,
-            #[cfg(feature = "otlp")]
-            spans,
-            #[cfg(feature = "otlp")]
-            metrics_closed,
-        };
-        Ok(Self {
-            telemetry: Telemetry {
-                shared: Arc::new(shared),
-            },
-            dispatch,
-        })
-    }
-}
-
-/// Spans are traced from INFO up, whatever is logged. Events stay log lines, which carry the trace id: as events of
-/// spans they would be paid for twice, and an ERROR line would mark the span of a good answer as failed.
-fn is_traced(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && *metadata.level() <= LevelFilter::INFO
-}
-
-fn not_started(thread: &str, error: &io::Error) -> TelemetryError {
-    TelemetryError::Setup {
-        reason: format!("the {thread} thread can't be started: {error}"),
     }
 }
 

@@ -1,5 +1,11 @@
 //! Telemetry as a process has it: installed once, on its own standard output. The test runs itself as that process.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,5 +1,11 @@
 //! What one request leaves behind: a span, metrics, a log line; and the trace it hands on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::net::SocketAddr;
@@ -212,12 +218,12 @@ async fn a_caller_that_did_not_sample_is_followed_and_headers_that_are_nonsense_
 #[tokio::test]
 async fn a_request_that_is_abandoned_is_recorded_as_such() {
     let service = Service::new();
-    let request = service.ask(get_request("/stuck"));
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), request)
-            .await
-            .is_err()
-    );
+    let request = service.router.clone().oneshot(get_request("/stuck"));
+    let abandoned = async {
+        let answer = tokio::time::timeout(Duration::from_millis(50), request).await;
+        assert!(answer.is_err());
+    };
+    abandoned.with_subscriber(service.dispatch.clone()).await;
     let text = service.telemetry.render_prometheus();
     let labels =
         "error_type=\"cancelled\",http_request_method=\"GET\",http_route=\"/stuck\",url_scheme=\"http\"";

@@ -3,6 +3,7 @@
 //! The tests share one cluster and take turns, because they break it and mend it again. The one broker that is started
 //! besides them is there to be dropped.
 #![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,16 @@ async fn cluster() -> MutexGuard<'static, KafkaCluster> {
         );
         Mutex::new(cluster)
     });
-    shared.await.lock().await
+    let cluster = shared.await.lock().await;
+    // A test that failed halfway must not make the next ones fail.
+    for broker in cluster.brokers() {
+        match cluster.state(broker).unwrap() {
+            ProcessState::Stopped => drop(cluster.thaw(broker).await.unwrap()),
+            ProcessState::Gone => drop(cluster.restart(broker).await.unwrap()),
+            _ => {}
+        }
+    }
+    cluster
 }
 
 fn producer(cluster: &KafkaCluster) -> FutureProducer {
@@ -38,13 +48,22 @@ fn producer(cluster: &KafkaCluster) -> FutureProducer {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "30000")
+        .set("socket.timeout.ms", "5000")
+        .set("api.version.request.timeout.ms", "2000")
         .create()
         .unwrap()
 }
 
-async fn send(producer: &FutureProducer, topic: &str, key: &str) {
+async fn send(cluster: &KafkaCluster, producer: &FutureProducer, topic: &str, key: &str) {
     let record = FutureRecord::to(topic).partition(0).key(key).payload("x");
-    producer.send(record, LIMIT).await.unwrap();
+    let sent = producer.send(record, LIMIT).await;
+    if let Err((error, _)) = sent {
+        let mut seen = format!("{error}\n");
+        for broker in cluster.brokers() {
+            seen += &format!("-- broker {broker} --\n{}\n", cluster.log_tail(broker).unwrap());
+        }
+        panic!("{topic}: {:?}\n{seen}", cluster.partition(topic, 0).await);
+    }
 }
 
 async fn keys(cluster: &KafkaCluster, topic: &str) -> Vec<String> {
@@ -143,7 +162,7 @@ async fn a_killed_leader_is_replaced_in_a_higher_epoch_and_comes_back_in_sync() 
     let cluster = cluster().await;
     cluster.create_topic("killed", 1).await.unwrap();
     let producer = producer(&cluster);
-    send(&producer, "killed", "before").await;
+    send(&cluster, &producer, "killed", "before").await;
 
     let before = cluster.partition("killed", 0).await.unwrap();
     let killed = cluster.kill9(before.leader().unwrap()).await.unwrap();
@@ -157,7 +176,7 @@ async fn a_killed_leader_is_replaced_in_a_higher_epoch_and_comes_back_in_sync() 
     assert!(election.after.epoch > before.epoch);
     assert!(!election.after.in_sync.contains(&killed.broker));
 
-    send(&producer, "killed", "after").await;
+    send(&cluster, &producer, "killed", "after").await;
     assert_eq!(keys(&cluster, "killed").await, ["before", "after"]);
 
     let back = cluster.restart(killed.broker).await.unwrap();
@@ -171,7 +190,7 @@ async fn a_frozen_leader_accepts_tcp_and_stays_silent_while_another_one_leads() 
     let cluster = cluster().await;
     cluster.create_topic("frozen", 1).await.unwrap();
     let producer = producer(&cluster);
-    send(&producer, "frozen", "before").await;
+    send(&cluster, &producer, "frozen", "before").await;
 
     let before = cluster.partition("frozen", 0).await.unwrap();
     let frozen = cluster.freeze(before.leader().unwrap()).await.unwrap();
@@ -181,7 +200,7 @@ async fn a_frozen_leader_accepts_tcp_and_stays_silent_while_another_one_leads() 
     assert!(election.after.epoch > before.epoch);
 
     let fresh = self::producer(&cluster);
-    send(&fresh, "frozen", "after").await;
+    send(&cluster, &fresh, "frozen", "after").await;
 
     let back = cluster.thaw(frozen.broker).await.unwrap();
     println!("{back}");

@@ -56,7 +56,7 @@ impl Checker<'_> {
             if entries.contains_key(*name) || !shape.requires(name) {
                 continue;
             }
-            if property.plain().is_table() {
+            if !property.plain().properties().is_empty() {
                 // Its own required keys are what is really missing; without any, the empty table will do.
                 entries.insert((*name).to_owned(), Node::table(Origin::Default));
             } else {
@@ -140,7 +140,12 @@ impl Checker<'_> {
     /// that a tag of the table names, and otherwise one that says what is accepted.
     fn choose(&mut self, key: &str, node: &mut Node, shape: Shape<'_>) {
         let mut tagged = None;
-        for option in shape.alternatives() {
+        let mut options = shape.alternatives();
+        if let Value::Text(_) = node.value {
+            // Where text will do it stays text: `007` is no number then.
+            options.sort_by_key(|option| !option.types().contains(&"string"));
+        }
+        for option in options {
             let mut trial = Checker {
                 problems: Vec::new(),
                 ..*self

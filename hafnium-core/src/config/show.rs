@@ -84,7 +84,10 @@ pub(crate) fn accepted(shape: Shape<'_>) -> String {
         return each.join(", or ");
     }
     if let Some(schemes) = schemes(shape) {
-        return format!("a URL that begins with {}://", schemes.join(":// or "));
+        return match schemes.as_slice() {
+            [] => "a URL such as \"http://host:4318\"".to_owned(),
+            schemes => format!("a URL that begins with {}://", schemes.join(":// or ")),
+        };
     }
     match shape.format() {
         Some("duration") => return super::Duration::EXPECTED.to_owned(),

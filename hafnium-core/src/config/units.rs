@@ -18,12 +18,32 @@ pub struct UnitError {
     pub expected: &'static str,
 }
 
+/// The number in front of a unit. Whole numbers are kept as such: what is written is what is meant, to the last digit.
+#[derive(Clone, Copy)]
+enum Number {
+    Whole(u64),
+    Decimal(f64),
+}
+
+impl Number {
+    fn decimal(self) -> f64 {
+        match self {
+            Self::Whole(number) => number as f64,
+            Self::Decimal(number) => number,
+        }
+    }
+}
+
 /// Splits `text` into a non-negative number and the unit behind it.
-fn split(text: &str) -> Option<(f64, &str)> {
+fn split(text: &str) -> Option<(Number, &str)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(end);
-    Some((number.parse().ok()?, unit.trim_start()))
+    let number = match number.parse() {
+        Ok(number) => Number::Whole(number),
+        Err(_) => Number::Decimal(number.parse().ok()?),
+    };
+    Some((number, unit.trim_start()))
 }
 
 /// A length of time: a number and one of `ms`, `s`, `m`, `h`, `d`, such as `"250ms"`.
@@ -69,17 +89,21 @@ impl FromStr for Duration {
             expected: Self::EXPECTED,
         };
         let (number, unit) = split(text).ok_or(error.clone())?;
-        let seconds = match unit {
-            "ms" => number / 1000.0,
-            "s" => number,
-            "m" => number * 60.0,
-            "h" => number * 3600.0,
-            "d" => number * 86400.0,
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(error),
         };
-        std::time::Duration::try_from_secs_f64(seconds)
-            .map(Self)
-            .map_err(|_| error)
+        let duration = match number {
+            Number::Whole(number) => number.checked_mul(millis).map(std::time::Duration::from_millis),
+            Number::Decimal(number) => {
+                std::time::Duration::try_from_secs_f64(number * millis as f64 / 1000.0).ok()
+            }
+        };
+        duration.map(Self).ok_or(error)
     }
 }
 
@@ -88,10 +112,10 @@ impl fmt::Display for Duration {
         let millis = self.0.as_millis();
         match millis {
             0 => f.write_str("0s"),
-            _ if millis % 86_400_000 == 0 => write!(f, "{}d", millis / 86_400_000),
-            _ if millis % 3_600_000 == 0 => write!(f, "{}h", millis / 3_600_000),
-            _ if millis % 60_000 == 0 => write!(f, "{}m", millis / 60_000),
-            _ if millis % 1000 == 0 => write!(f, "{}s", millis / 1000),
+            _ if millis.is_multiple_of(86_400_000) => write!(f, "{}d", millis / 86_400_000),
+            _ if millis.is_multiple_of(3_600_000) => write!(f, "{}h", millis / 3_600_000),
+            _ if millis.is_multiple_of(60_000) => write!(f, "{}m", millis / 60_000),
+            _ if millis.is_multiple_of(1000) => write!(f, "{}s", millis / 1000),
             _ => write!(f, "{millis}ms"),
         }
     }
@@ -137,12 +161,13 @@ impl FromStr for ByteSize {
             "GiB" => 1 << 30,
             _ => return Err(error),
         };
-        let bytes = number * factor as f64;
-        if bytes > u64::MAX as f64 {
-            Err(error)
-        } else {
-            Ok(Self(bytes as u64))
-        }
+        let bytes = match number {
+            Number::Whole(number) => number.checked_mul(factor),
+            Number::Decimal(number) => Some(number * factor as f64)
+                .filter(|bytes| *bytes < u64::MAX as f64)
+                .map(|bytes| bytes as u64),
+        };
+        bytes.map(Self).ok_or(error)
     }
 }
 
@@ -183,7 +208,7 @@ impl FromStr for Ratio {
     type Err = UnitError;
     fn from_str(text: &str) -> Result<Self, UnitError> {
         match split(text) {
-            Some((number, "%")) if number <= 100.0 => Ok(Self(number / 100.0)),
+            Some((number, "%")) if number.decimal() <= 100.0 => Ok(Self(number.decimal() / 100.0)),
             _ => Err(UnitError {
                 expected: Self::EXPECTED,
             }),
@@ -193,7 +218,8 @@ impl FromStr for Ratio {
 
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", self.0 * 100.0)
+        // Binary fractions: 0.07 * 100 is 7.000000000000001.
+        write!(f, "{}%", (self.0 * 1e11).round() / 1e9)
     }
 }
 
@@ -242,6 +268,56 @@ text_value!(Ratio, "ratio");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whole_values_survive_print_and_parse(millis in any::<u32>(), days in 0..36_500_u64, bytes in any::<u64>()) {
+            for duration in [Duration::from_millis(millis.into()), Duration::from_millis(days * 86_400_000 + 1)] {
+                prop_assert_eq!(duration.to_string().parse(), Ok(duration));
+            }
+            let size = ByteSize::from_bytes(bytes);
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
+        }
+
+        #[test]
+        fn percents_survive_print_and_parse(percent in 0..=100_u8) {
+            let ratio = Ratio::from_percent(percent);
+            prop_assert_eq!(ratio.to_string(), format!("{percent}%"));
+            prop_assert_eq!(ratio.to_string().parse(), Ok(ratio));
+        }
+
+        #[test]
+        fn a_unit_multiplies(number in 0..1_000_000_u64) {
+            let millis = |text: String| text.parse::<Duration>().unwrap().get().as_millis() as u64;
+            for (unit, factor) in [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)] {
+                prop_assert_eq!(millis(format!("{number}{unit}")), number * factor);
+                prop_assert_eq!(millis(format!(" {number} {unit} ")), number * factor);
+            }
+            for (unit, factor) in [("B", 1), ("kB", 1000), ("KiB", 1 << 10), ("MB", 1_000_000), ("GiB", 1 << 30)] {
+                let size = format!("{number}{unit}").parse::<ByteSize>().unwrap();
+                prop_assert_eq!(size.bytes(), number * factor);
+            }
+        }
+
+        #[test]
+        fn nothing_panics_and_no_bare_number_passes(text in "\\PC*", number in any::<u64>()) {
+            let _ = (text.parse::<Duration>(), text.parse::<ByteSize>(), text.parse::<Ratio>());
+            let bare = number.to_string();
+            prop_assert!(bare.parse::<Duration>().is_err());
+            prop_assert!(bare.parse::<ByteSize>().is_err());
+            prop_assert!(bare.parse::<Ratio>().is_err());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert!("18446744073709551615d".parse::<Duration>().is_err());
+        assert!("18446744073709551615KiB".parse::<ByteSize>().is_err());
+        assert!("18446744073709551616B".parse::<ByteSize>().is_err());
+        assert_eq!("1.5KiB".parse(), Ok(ByteSize::from_bytes(1536)));
+        assert_eq!("0.5s".parse(), Ok(Duration::from_millis(500)));
+    }
 
     #[test]
     fn a_bare_number_is_refused_and_the_accepted_forms_are_named() {

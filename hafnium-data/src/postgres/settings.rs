@@ -20,6 +20,7 @@ use serde::Deserialize;
 pub struct PostgresSettings {
     /// Where the database is: `postgres://user:password@a:5432,b:5432,c:5432/name`. Name every node; which one is
     /// the primary is found out. Characters with a meaning in URLs are percent-encoded.
+    #[schemars(extend("x-url-schemes" = ["postgres", "postgresql"]))]
     pub url: Secret,
     /// Connections per node and process; default 10. All replicas of all services together must stay below the
     /// server's `max_connections`.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 pub struct RedisSettings {
     /// Where the store is: `redis://host:6379/0`, `rediss://…` (feature `tls`), or
     /// `redis+sentinel://user:password@s1:26379,s2:26379/mymaster/0`, whose credentials are those of the data nodes.
+    #[schemars(extend("x-url-schemes" = ["redis", "rediss", "redis+sentinel"]))]
     pub url: Secret,
     /// How long one command may take, waiting for a primary included; default 1 s. A nearer deadline of the caller
     /// wins.

@@ -24,7 +24,7 @@ pub(super) struct Exchange {
     route: Option<MatchedPath>,
     peer: Option<SocketAddr>,
     request_id: Option<String>,
-    active: UpDown,
+    active: Arc<UpDown>,
     begun: Instant,
     ending: Ending,
     bytes: u64,

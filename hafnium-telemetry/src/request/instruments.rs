@@ -1,7 +1,7 @@
 //! The instruments of requests, with a handle per combination of labels that was seen.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hafnium_core::metrics::{Histogram, Label, Metrics, UpDown};
 
@@ -67,7 +67,7 @@ pub(super) struct Instruments {
     active: UpDown,
     /// By route (empty where none matched), then by the rest, so that a lookup needs no owned route.
     durations: RwLock<HashMap<Box<str>, Durations>>,
-    actives: RwLock<HashMap<Kind, UpDown>>,
+    actives: RwLock<HashMap<Kind, Arc<UpDown>>>,
 }
 
 type Durations = HashMap<(Kind, Ending), Histogram>;
@@ -91,13 +91,13 @@ impl Instruments {
         }
     }
 
-    pub(super) fn active(&self, kind: Kind) -> UpDown {
+    pub(super) fn active(&self, kind: Kind) -> Arc<UpDown> {
         let known = self.actives.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = known.get(&kind) {
             return handle.clone();
         }
         drop(known);
-        let handle = self.active.with(&labels(kind));
+        let handle = Arc::new(self.active.with(&labels(kind)));
         let mut known = self.actives.write().unwrap_or_else(PoisonError::into_inner);
         known.entry(kind).or_insert(handle).clone()
     }

@@ -5,6 +5,8 @@
 //! waits for: who asked decides how long to wait.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,6 +34,7 @@ enum Message {
 pub(crate) struct SpanQueue {
     sender: SyncSender<Message>,
     dropped: Counter,
+    closed: Arc<AtomicBool>,
 }
 
 impl SpanQueue {
@@ -54,18 +57,27 @@ impl SpanQueue {
         thread::Builder::new()
             .name("hafnium-spans".to_owned())
             .spawn(move || worker.run(&receiver, interval))?;
-        Ok(Self { sender, dropped })
+        Ok(Self {
+            sender,
+            dropped,
+            closed: Arc::default(),
+        })
     }
 
-    /// Exports what ended before; returns whether all of it was delivered. Blocks until the exporter is done, so it
-    /// belongs on a thread of its own.
+    /// Exports what ended before; returns whether all of it was delivered, which is so when the queue was closed
+    /// before. Blocks until the exporter is done, so it belongs on a thread of its own.
     pub(crate) fn flush(&self) -> bool {
         let (done, wait) = mpsc::sync_channel(1);
-        self.sender.send(Message::Flush(done)).is_ok() && wait.recv().unwrap_or(false)
+        if self.sender.send(Message::Flush(done)).is_err() {
+            return self.closed.load(Ordering::Acquire);
+        }
+        wait.recv()
+            .unwrap_or_else(|_| self.closed.load(Ordering::Acquire))
     }
 
-    /// Ends the thread, without waiting for it.
+    /// Ends the thread, without waiting for it. Spans that end later are dropped and counted.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         // A full queue means an exporter that is stuck: then the process ends without it.
         let _ = self.sender.try_send(Message::Close);
     }
@@ -84,13 +96,13 @@ impl SpanProcessor for SpanQueue {
         }
     }
 
-    /// Does not wait: the SDK would do so without a deadline. [`flush`](Self::flush) does.
+    /// Nothing is done when the SDK asks: it would wait without a deadline. [`flush`](Self::flush) delivers.
     fn force_flush(&self) -> OTelSdkResult {
         Ok(())
     }
 
+    /// The SDK asks when its provider is dropped; what waits then is still delivered. [`close`](Self::close) ends it.
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        self.close();
         Ok(())
     }
 }
@@ -203,8 +215,6 @@ mod tests {
             span.set_attribute(KeyValue::new("api_key", "12345"));
             span.end();
         }
-        // Its drop would close the queue.
-        std::mem::forget(provider);
     }
 
     #[test]

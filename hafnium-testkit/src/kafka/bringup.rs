@@ -96,7 +96,10 @@ fn admin(brokers: &[Broker]) -> Result<AdminClient<DefaultClientContext>, Error>
     rdkafka::ClientConfig::new()
         .set("bootstrap.servers", super::cluster::bootstrap(brokers))
         .set("broker.address.family", "v4")
-        // A broker that was restarted is asked again soon.
+        // librdkafka opens one connection at first, to any broker: if that is frozen, it must give up soon. One that was
+        // restarted is asked again soon.
+        .set("socket.timeout.ms", "5000")
+        .set("api.version.request.timeout.ms", "2000")
         .set("reconnect.backoff.max.ms", "500")
         .create()
         .map_err(|error| Error::refused("create an admin client", error))

@@ -16,7 +16,8 @@
 //! # }
 //! ```
 //!
-//! Needs `java` (17 or newer) and the jars that `scripts/fetch-kafka` brings. The brokers run with small heaps and the
+//! Needs `java` (17 or newer) and the jars that `scripts/fetch-kafka` brings (`KAFKA_VERSION` chooses a
+//! release, `HAFNIUM_KAFKA_HOME` a directory). The brokers run with small heaps and the
 //! first compiler tier only: they start and elect quickly on two cores, and are no measure of Kafka's throughput.
 
 mod bringup;

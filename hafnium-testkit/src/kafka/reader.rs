@@ -127,6 +127,8 @@ fn consumer(bootstrap: &str, isolation: Isolation) -> Result<BaseConsumer, Kafka
         .set("auto.offset.reset", "error")
         .set("check.crcs", "true")
         .set("fetch.wait.max.ms", "50")
+        .set("socket.timeout.ms", "5000")
+        .set("api.version.request.timeout.ms", "2000")
         .set("reconnect.backoff.max.ms", "500")
         .set(
             "isolation.level",

@@ -12,6 +12,9 @@ use crate::process::wait_until;
 /// A topic is there after 0.1 s; while a controller is being elected it takes seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// One question to the controller. A broker that is frozen leaves it unanswered, and another one is asked next.
+const TRY: Duration = Duration::from_secs(5);
+
 impl KafkaCluster {
     /// Creates a topic, replicated to all brokers (at most three), and waits until every running broker's metadata has all of
     /// its partitions in sync: a new topic is not known everywhere at once. One that exists already is waited for.
@@ -23,17 +26,18 @@ impl KafkaCluster {
         let count = i32::try_from(partitions).map_err(|error| Error::refused(doing(), error))?;
         let replication = i32::try_from(self.brokers.len().min(3)).unwrap_or(3);
         let topic = NewTopic::new(name, count, TopicReplication::Fixed(replication));
-        let results = self
-            .admin
-            .create_topics([&topic], &options())
-            .await
-            .map_err(|error| Error::refused(doing(), error))?;
-        for result in results {
-            match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((_, code)) => return Err(Error::refused(doing(), code)),
+        let what = format!("the topic {name}");
+        let created = wait_until(&what, LIMIT, || async {
+            match self.admin.create_topics([&topic], &options()).await {
+                Ok(results) => match results.into_iter().next() {
+                    None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Ok(())),
+                    Some(Err((_, code))) if passing(code) => Err(code.to_string()),
+                    Some(Err((_, code))) => Ok(Err(Error::refused(doing(), code))),
+                },
+                Err(error) => Err(error.to_string()),
             }
-        }
+        });
+        created.await??;
         self.await_in_sync(name, partitions).await
     }
 
@@ -86,8 +90,23 @@ impl KafkaCluster {
     }
 }
 
+/// Answers that another try may change: a broker that is frozen was asked, a controller is being elected, or a broker that
+/// has just come up may not lead yet.
+fn passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::BrokerTransportFailure
+            | Code::NotController
+            | Code::BrokerNotAvailable
+            | Code::InvalidReplicationFactor
+    )
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new()
-        .request_timeout(Some(LIMIT))
-        .operation_timeout(Some(LIMIT))
+        .request_timeout(Some(TRY))
+        .operation_timeout(Some(TRY))
 }

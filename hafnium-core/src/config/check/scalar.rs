@@ -110,10 +110,10 @@ fn typed(text: &str, types: &[&str]) -> Option<Value> {
             _ => {}
         }
     }
-    if accepts("integer") || accepts("number") {
-        if let Ok(number) = text.parse() {
-            return Some(Value::Integer(number));
-        }
+    if (accepts("integer") || accepts("number"))
+        && let Ok(number) = text.parse()
+    {
+        return Some(Value::Integer(number));
     }
     if accepts("number") {
         return text

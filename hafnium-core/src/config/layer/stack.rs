@@ -89,12 +89,12 @@ fn said(tree: &Node) -> Option<(&str, Origin)> {
 /// The file of the environment; it can't say that this is another one.
 fn environment_file(sources: &Sources, environment: Environment) -> Layer {
     let mut layer = read_file(sources, &format!("hafnium.{environment}.toml"));
-    if let Some((name, origin)) = said(&layer.tree) {
-        if name.parse() != Ok(environment) {
-            let reason = format!("this file is read in {environment} and can't name another environment");
-            let problem = Problem::of(ProblemKind::Conflict, "environment", reason);
-            layer.problems.push(problem.at(origin));
-        }
+    if let Some((name, origin)) = said(&layer.tree)
+        && name.parse() != Ok(environment)
+    {
+        let reason = format!("this file is read in {environment} and can't name another environment");
+        let problem = Problem::of(ProblemKind::Conflict, "environment", reason);
+        layer.problems.push(problem.at(origin));
     }
     layer
 }

@@ -1,0 +1,61 @@
+//! `check`: is the configuration right, and does every dependency answer?
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hafnium_core::exit::Exit;
+use hafnium_core::lifecycle::{self, Progress, StartSettings};
+use hafnium_core::{Component, Context, Deadline};
+
+use crate::assembly::assemble;
+use crate::ending::Ending;
+use crate::runtime::{self, RuntimeSettings};
+use crate::service::Service;
+
+/// Loads the configuration, reaches every dependency, and prints a line for each. The first kind of failure decides
+/// the exit code, all of them are printed.
+pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
+    let config = service.loader.load()?;
+    (service.settings)(&config)?;
+    let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
+        .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+    let deadline = config.get::<StartSettings>()?.deadline.get();
+    say(&format!("configuration: ok (environment {})", config.environment().as_str()));
+    runtime.block_on(async {
+        let context = Context::standalone();
+        let assembly = assemble(&service.declarations, &config, &context)?;
+        let deadline = Deadline::after(deadline);
+        let reached = assembly.components.iter().map(|component| reach(component, &context, deadline));
+        let reached = futures_util::future::join_all(reached).await;
+        let mut failed = None;
+        for (component, result) in assembly.components.iter().zip(reached) {
+            match result {
+                Ok(()) => say(&format!("{}: ok", component.name())),
+                Err(ending) => {
+                    say(&ending.reason);
+                    failed = failed.or(Some(ending));
+                }
+            }
+        }
+        match failed {
+            None => Ok(Ending::clean()),
+            Some(ending) => Err(Ending::new(ending.exit, format!("check failed: {}", ending.reason))),
+        }
+    })
+}
+
+async fn reach(component: &Arc<dyn Component>, context: &Context, deadline: Deadline) -> Result<(), Ending> {
+    let one = std::slice::from_ref(component);
+    let started = lifecycle::start(one, context, deadline, &Progress::new()).await;
+    let stopped = component.stop(Deadline::after(Duration::from_secs(1))).await;
+    if !stopped.stragglers().is_empty() {
+        return Err(Ending::new(Exit::Failure, format!("{}: did not close", component.name())));
+    }
+    Ok(started?)
+}
+
+/// A line of the answer; nobody is left to read it when stdout is closed.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,42 @@
+//! What any error of a service says happened.
+
+use std::error::Error;
+
+use hafnium_core::{Classified, Classify, DeadlineExceeded};
+
+/// The answer of the first error in the chain of `error` that any crate of the house knows; `None` where none does.
+///
+/// ```
+/// let error = std::io::Error::other("something else");
+/// assert!(hafnium::classify(&error).is_none());
+/// ```
+pub fn classify(error: &(dyn Error + 'static)) -> Option<Classified> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(classified) = one(error) {
+            return Some(classified);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn one(error: &(dyn Error + 'static)) -> Option<Classified> {
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+        return Some(answer(&hafnium_data::postgres::classify(error)));
+    }
+    #[cfg(feature = "redis")]
+    if let Some(error) = error.downcast_ref::<redis::RedisError>() {
+        return Some(hafnium_data::redis::classify(error));
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(error) = error.downcast_ref::<hafnium_stream::SendError>() {
+        return Some(answer(error));
+    }
+    error.downcast_ref::<DeadlineExceeded>().map(answer)
+}
+
+fn answer(error: &impl Classify) -> Classified {
+    Classified::new(error.outcome(), error.retryable(), error.fault(), error.code())
+}

@@ -1,0 +1,71 @@
+//! How the process ends: one line of reason where a person and where an orchestrator looks for it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use hafnium_core::config::ConfigError;
+use hafnium_core::exit::Exit;
+use hafnium_core::lifecycle::StartFailure;
+use hafnium_core::StartError;
+
+use crate::setup::SetupError;
+
+/// Where Kubernetes looks for the reason.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// An exit code and its reason; no reason after a clean end.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) exit: Exit,
+    pub(crate) reason: String,
+    /// More than fits on a line, such as every problem of a configuration.
+    pub(crate) report: String,
+}
+
+impl Ending {
+    pub(crate) fn clean() -> Self {
+        Self { exit: Exit::Clean, reason: String::new(), report: String::new() }
+    }
+
+    pub(crate) fn new(exit: Exit, reason: impl ToString) -> Self {
+        Self { exit, reason: reason.to_string(), report: String::new() }
+    }
+
+    /// Tells the reason on stderr and in the termination log, and gives the exit code.
+    pub(crate) fn conclude(self) -> ExitCode {
+        if !self.reason.is_empty() {
+            let text = if self.report.is_empty() { &self.reason } else { &self.report };
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+            if let Err(error) = Exit::record(Path::new(TERMINATION_LOG), &self.reason, &self.report) {
+                tracing::debug!(%error, "the termination log can't be written");
+            }
+        }
+        self.exit.into()
+    }
+}
+
+impl From<ConfigError> for Ending {
+    fn from(error: ConfigError) -> Self {
+        Self { exit: Exit::Configuration, reason: error.summary(), report: error.to_string() }
+    }
+}
+
+impl From<StartError> for Ending {
+    fn from(error: StartError) -> Self {
+        Self::new(Exit::from(&error), error)
+    }
+}
+
+impl From<StartFailure> for Ending {
+    fn from(failure: StartFailure) -> Self {
+        Self::new(Exit::from(&failure.error), failure)
+    }
+}
+
+impl From<SetupError> for Ending {
+    fn from(error: SetupError) -> Self {
+        Self::new(error.exit(), format!("set-up failed: {error}"))
+    }
+}

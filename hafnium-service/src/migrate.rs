@@ -1,0 +1,62 @@
+//! `migrate`: the schema of every declared database, for an init container.
+
+use std::io::Write;
+
+use hafnium_core::config::Section;
+use hafnium_core::exit::Exit;
+use hafnium_core::lifecycle::{self, Progress, StartSettings};
+use hafnium_core::{Component, Context, Deadline};
+use hafnium_data::postgres::PostgresSection;
+
+use crate::assembly::{Clients, assemble};
+use crate::declaration::{Declarations, Dependency};
+use crate::ending::Ending;
+use crate::runtime::{self, RuntimeSettings};
+use crate::service::Service;
+
+/// Applies the migrations of every declared database. Needs nothing but the databases.
+pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
+    let Service { name, mut declarations, loader, .. } = service;
+    declarations.dependencies.retain(|dependency| {
+        matches!(dependency, Dependency::Postgres(declaration) if declaration.migrations.is_some())
+    });
+    if declarations.dependencies.is_empty() {
+        return Err(Ending::new(Exit::Usage, format!("{name} declares no migrations")));
+    }
+    let config = loader.environment_optional().needs([PostgresSection::KEY]).load()?;
+    let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
+        .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+    runtime.block_on(async {
+        let context = Context::standalone();
+        let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
+        let assembly = assemble(&declarations, &config, &context)?;
+        lifecycle::start(&assembly.components, &context, deadline, &Progress::new()).await?;
+        let migrated = migrate_all(&declarations, &assembly.clients).await;
+        for (_, client) in &assembly.clients.postgres {
+            let _ = client.stop(Deadline::after(std::time::Duration::from_secs(1))).await;
+        }
+        migrated?;
+        Ok(Ending::clean())
+    })
+}
+
+/// Applies what is missing, database by database, and says what was done.
+pub(crate) async fn migrate_all(declarations: &Declarations, clients: &Clients) -> Result<(), Ending> {
+    for dependency in &declarations.dependencies {
+        let Dependency::Postgres(declaration) = dependency else { continue };
+        let client = clients.postgres.iter().find(|(name, _)| *name == declaration.name);
+        let (Some(migrations), Some((name, client))) = (declaration.migrations, client) else { continue };
+        let migrated = client.migrate(migrations).await;
+        let migrated = migrated
+            .map_err(|error| Ending::new(Exit::Failure, format!("postgres.{name}: migration failed: {error}")))?;
+        let said = match (migrated.applied.len(), migrated.ahead.as_slice()) {
+            (0, []) => "up to date".to_owned(),
+            (applied, []) => format!("{applied} applied"),
+            (applied, ahead) => {
+                format!("{applied} applied; the database is ahead of this program by {ahead:?}: it was rolled back")
+            }
+        };
+        let _ = writeln!(std::io::stderr(), "postgres.{name}: migrations: {said}");
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! `run`: start in order, serve, stop in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hafnium_core::admin::{Admin, AdminSettings, Probes};
+use hafnium_core::config::{Config, Loader};
+use hafnium_core::exit::Exit;
+use hafnium_core::health::{HealthSettings, Registry};
+use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
+use hafnium_core::lifecycle::{
+    self, Budget, Lifecycle, Plan, Progress, ShutdownSettings, Signals, StartSettings, State,
+};
+use hafnium_core::tasks::Tasks;
+use hafnium_core::{Component, Context, Deadline, ServiceInfo};
+use hafnium_telemetry::{Telemetry, TelemetrySettings};
+use tokio::time::Instant;
+
+use crate::app::{App, Bound};
+use crate::assembly::{Assembly, assemble};
+use crate::declaration::Declarations;
+use crate::ending::Ending;
+use crate::runtime::{self, RuntimeSettings};
+use crate::service::Service;
+use crate::setup::SetupError;
+
+/// How long readiness is withdrawn before the listener stops, unless configured: endpoint removal and SIGTERM race.
+pub(crate) fn drain_delay(config: &Config) -> Duration {
+    let developing = config.environment().is_dev() && config.deployed().is_none();
+    if developing { Duration::ZERO } else { Duration::from_secs(5) }
+}
+
+/// Runs the service to its end.
+pub(crate) fn run<S, F>(service: Service<S>, setup: F) -> Result<Ending, Ending>
+where
+    S: Send + Sync + 'static,
+    F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
+{
+    let begun = Instant::now();
+    let info = ServiceInfo::new(service.name, service.version);
+    let mut stage = Stage::open(&service.loader, &service.declarations, &info)?;
+    let settings = (service.settings)(&stage.config)?;
+    let result = stage.runtime.block_on(async {
+        let mut run = Run::begin(&stage.config, &stage.telemetry, info, service.declarations, begun)?;
+        let outcome = run.serve(settings, setup).await;
+        run.end(outcome).await
+    });
+    stage.close();
+    result
+}
+
+/// What is there before the first component: configuration, runtime, telemetry.
+struct Stage {
+    config: Config,
+    runtime: tokio::runtime::Runtime,
+    telemetry: Arc<Telemetry>,
+    #[cfg(feature = "dev-services")]
+    provided: Option<crate::provide::Provided>,
+}
+
+impl Stage {
+    #[cfg(feature = "dev-services")]
+    fn open(loader: &Loader, declarations: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
+        let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
+            let config = loader.load()?;
+            let (runtime, telemetry) = Self::equip(&config, info)?;
+            return Ok(Self { config, runtime, telemetry, provided: None });
+        };
+        let (runtime, telemetry) = Self::equip(&missing.config, info)?;
+        let (loader, provided) = runtime.block_on(missing.provide(loader.clone()))?;
+        Ok(Self { config: loader.load()?, runtime, telemetry, provided: Some(provided) })
+    }
+
+    #[cfg(not(feature = "dev-services"))]
+    fn open(loader: &Loader, _: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
+        let config = loader.load()?;
+        let (runtime, telemetry) = Self::equip(&config, info)?;
+        Ok(Self { config, runtime, telemetry })
+    }
+
+    fn equip(config: &Config, info: &ServiceInfo) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
+        let settings = config.get::<TelemetrySettings>()?;
+        let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
+            .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+        let telemetry =
+            Telemetry::install(&settings, info).map_err(|error| Ending::new(Exit::Configuration, error))?;
+        Ok((runtime, Arc::new(telemetry)))
+    }
+
+    /// Ends what the service ended without: blocking tasks that ignore cancellation never keep the process.
+    fn close(&mut self) {
+        #[cfg(feature = "dev-services")]
+        drop(self.provided.take());
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        if let Ok(empty) = runtime {
+            std::mem::replace(&mut self.runtime, empty).shutdown_background();
+        }
+    }
+}
+
+/// A service between its start and its end.
+struct Run<'a> {
+    config: &'a Config,
+    telemetry: &'a Arc<Telemetry>,
+    declarations: Declarations,
+    lifecycle: Lifecycle,
+    context: Context,
+    signals: Signals,
+    progress: Progress,
+    probes: Probes,
+    admin: Server,
+    budget: Budget,
+    /// What was started, in order; stopped in reverse.
+    components: Vec<Arc<dyn Component>>,
+    /// What takes requests and records; stopped first.
+    workloads: Vec<Arc<dyn Component>>,
+}
+
+impl<'a> Run<'a> {
+    /// The operator listener is up, and nothing else.
+    fn begin(
+        config: &'a Config,
+        telemetry: &'a Arc<Telemetry>,
+        info: ServiceInfo,
+        declarations: Declarations,
+        begun: Instant,
+    ) -> Result<Self, Ending> {
+        let signals =
+            Signals::listen().map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
+        let budget = config.get::<ShutdownSettings>()?.budget(drain_delay(config));
+        let budget = budget.map_err(|error| Ending::new(Exit::Configuration, error))?;
+        let lifecycle = Lifecycle::new();
+        let health = Registry::new();
+        health.require(config.get::<HealthSettings>()?.ready_requires);
+        let tasks = Tasks::new();
+        health.run(&tasks, &telemetry.metrics());
+        let context =
+            Context::new(info, health, telemetry.metrics(), telemetry.propagation(), tasks, lifecycle.watch());
+        lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
+        let progress = Progress::new();
+        let probes = Probes::new(&context, &progress);
+        let scraped = telemetry.clone();
+        let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus());
+        let bound = config.get::<AdminSettings>()?.bind()?;
+        let address = bound.local_addr();
+        let admin = Admin::serve(bound, endpoints.router(), &context)?;
+        tracing::info!(
+            service = context.service().name,
+            version = context.service().version,
+            environment = config.environment().as_str(),
+            basis = ?config.environment_basis(),
+            admin = %address,
+            "starting"
+        );
+        Ok(Self {
+            config,
+            telemetry,
+            declarations,
+            lifecycle,
+            context,
+            signals,
+            progress,
+            probes,
+            admin,
+            budget,
+            components: Vec::new(),
+            workloads: Vec::new(),
+        })
+    }
+
+    /// Starts everything and serves until there is a reason to stop.
+    async fn serve<S, F>(&mut self, settings: S, setup: F) -> Result<(), Ending>
+    where
+        S: Send + Sync + 'static,
+        F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
+    {
+        let signals = self.signals.clone();
+        tokio::select! {
+            biased;
+            _ = signals.received() => {
+                tracing::info!("told to stop before the start was done");
+                return Ok(());
+            }
+            started = self.start(settings, setup) => started?,
+        }
+        self.lifecycle.advance(State::Ready);
+        tokio::select! {
+            signal = self.signals.received() => {
+                tracing::info!(signal = signal.as_str(), "draining");
+                Ok(())
+            }
+            task = self.context.tasks().panicked() => {
+                Err(Ending::new(Exit::Failure, format!("task {task} panicked")))
+            }
+        }
+    }
+
+    async fn start<S, F>(&mut self, settings: S, setup: F) -> Result<(), Ending>
+    where
+        S: Send + Sync + 'static,
+        F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
+    {
+        let deadline = Deadline::after(self.config.get::<StartSettings>()?.deadline.get());
+        // Claimed before anything is waited for: a port in use is known at once, and nobody is let in too early.
+        let http = self.config.get::<HttpSettings>()?;
+        let bound = http.bind()?;
+        let Assembly { clients, components } = assemble(&self.declarations, self.config, &self.context)?;
+        // Also what is started only in part is stopped; a component that never began has nothing to end.
+        self.components.clone_from(&components);
+        lifecycle::start(&components, &self.context, deadline, &self.progress).await?;
+        #[cfg(feature = "postgres")]
+        if self.config.environment().is_dev() {
+            crate::migrate::migrate_all(&self.declarations, &clients).await?;
+        }
+        #[cfg(feature = "kafka")]
+        let kafka = clients.kafka.clone();
+        let app = App::new(settings, self.context.clone(), clients);
+        setup(app.clone()).await?;
+        let Bound {
+            router,
+            #[cfg(feature = "kafka")]
+            handlers,
+        } = app.take_bound();
+
+        let router = envelope(router.unwrap_or_default(), &http, self.context.metrics());
+        let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
+        let address = bound.local_addr();
+        self.workloads.push(Arc::new(http.serve(bound, router, &self.context)?));
+        tracing::info!(%address, "listening");
+
+        #[cfg(feature = "kafka")]
+        {
+            let consumers = crate::binding::bind(&self.declarations.consumers, handlers, &kafka, &self.context)?;
+            self.workloads.extend(consumers.iter().cloned());
+            lifecycle::start(&consumers, &self.context, deadline, &self.progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops everything in order; the operator listener last.
+    async fn end(self, outcome: Result<(), Ending>) -> Result<Ending, Ending> {
+        let telemetry = self.telemetry.clone();
+        let plan = Plan::new(self.context.tasks().clone())
+            .workloads(self.workloads)
+            .components(self.components)
+            .flush(move |deadline| async move { telemetry.shutdown(deadline).await });
+        let verdict = lifecycle::stop(&self.lifecycle, self.budget, plan).await;
+        tracing::info!("{verdict}");
+        let last = self.admin.drain(Deadline::after(Duration::from_secs(1))).await;
+        for straggler in last.stragglers() {
+            tracing::debug!(straggler, "the operator listener was cut");
+        }
+        outcome?;
+        match verdict.is_clean() {
+            true => Ok(Ending::clean()),
+            false => Err(Ending::new(Exit::Incomplete, verdict)),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! How the parts of telemetry are put together, without installing them.
+
+use std::io::Write;
+
+use hafnium_core::ServiceInfo;
+use hafnium_core::metrics::Metrics;
+use hafnium_core::propagation::Propagation;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing::{Dispatch, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::environment::Environment;
+use crate::error::TelemetryError;
+use crate::exposition::Exposition;
+use crate::filter::LogFilter;
+use crate::log::{Format, LogLayer, Output};
+use crate::resource::Identity;
+use crate::settings::{LogFormat, TelemetrySettings};
+use crate::trace::{W3cPropagator, sampler};
+
+/// The parts of a process's telemetry.
+pub(crate) struct Parts {
+    pub(crate) metrics: Metrics,
+    pub(crate) propagation: Propagation,
+    pub(crate) exposition: Exposition,
+    pub(crate) filter: LogFilter,
+    pub(crate) output: Output,
+    /// `None` where nothing is to be recorded.
+    pub(crate) meters: Option<SdkMeterProvider>,
+    #[cfg(feature = "otlp")]
+    pub(crate) spans: Option<crate::trace::SpanQueue>,
+    #[cfg(feature = "otlp")]
+    pub(crate) metrics_export: Option<crate::otlp::MetricsExport>,
+}
+
+impl Parts {
+    /// Makes the parts, and the dispatcher through which they are fed. `terminal` is whether `output` is one.
+    pub(crate) fn assemble(
+        settings: &TelemetrySettings,
+        service: &ServiceInfo,
+        environment: &Environment,
+        output: Box<dyn Write + Send>,
+        terminal: bool,
+    ) -> Result<(Self, Dispatch), TelemetryError> {
+        let identity = Identity::of(service, environment);
+        let resource = identity.resource();
+        let filter = LogFilter::parse(settings.log_filter.as_deref())?;
+
+        let (exposition, reader) = Exposition::new()?;
+        let meters = SdkMeterProvider::builder()
+            .with_resource(resource.clone())
+            .with_reader(reader);
+        #[cfg(feature = "otlp")]
+        let (meters, metrics_export) = crate::otlp::export_metrics(meters, settings, environment)?;
+        let meters = (!environment.disabled).then(|| meters.build());
+        let metrics = meters.as_ref().map_or_else(Metrics::noop, Metrics::from_provider);
+
+        let dropped = metrics.counter(
+            "hafnium.telemetry.dropped",
+            "{item}",
+            "Telemetry that was dropped instead of delivered: spans, log lines, exports of metrics",
+        );
+        let of_logs = dropped.with(&[("signal", "logs")]);
+        // Present from the start: an alert on a counter that does not exist yet never fires.
+        of_logs.add(0);
+        let tracers = SdkTracerProvider::builder()
+            .with_resource(resource.clone())
+            .with_sampler(sampler(settings, environment));
+        #[cfg(feature = "otlp")]
+        let (tracers, spans) = {
+            let of_traces = dropped.with(&[("signal", "traces")]);
+            let of_metrics = dropped.with(&[("signal", "metrics")]);
+            if let Some(export) = &metrics_export {
+                of_metrics.add(0);
+                export.count_in(of_metrics);
+            }
+            crate::otlp::export_spans(tracers, settings, environment, &resource, of_traces)?
+        };
+
+        let output = Output::start(output, of_logs).map_err(|error| TelemetryError::Setup {
+            reason: format!("the log thread can't be started: {error}"),
+        })?;
+        let format = match settings.log_format {
+            LogFormat::Json => Format::json(&identity),
+            LogFormat::Human => Format::human(terminal),
+            LogFormat::Auto if terminal => Format::human(true),
+            LogFormat::Auto => Format::json(&identity),
+        };
+
+        let traces = tracing_opentelemetry::layer()
+            .with_tracer(tracers.build().tracer("hafnium"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO));
+        let (of_log, filter) = filter.reloadable();
+        let lines = LogLayer::new(format, output.clone()).with_filter(of_log);
+        let dispatch = Dispatch::new(Registry::default().with(traces).with(lines));
+
+        let parts = Self {
+            metrics,
+            propagation: Propagation::new(W3cPropagator::new(environment.propagators)),
+            exposition,
+            filter,
+            output,
+            meters,
+            #[cfg(feature = "otlp")]
+            spans,
+            #[cfg(feature = "otlp")]
+            metrics_export,
+        };
+        Ok((parts, dispatch))
+    }
+
+    /// Ends the export of what is recorded from now on.
+    pub(crate) fn close(&self) {
+        #[cfg(feature = "otlp")]
+        {
+            if let Some(spans) = &self.spans {
+                spans.close();
+            }
+            if let Some(export) = &self.metrics_export {
+                export.close();
+            }
+        }
+    }
+}
+
+/// Spans are traced from INFO up, whatever is logged. Events stay log lines, which carry the trace id: as events of
+/// spans they would be paid for twice, and an ERROR line would mark the span of a good answer as failed.
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= LevelFilter::INFO
+}
