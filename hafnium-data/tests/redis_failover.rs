@@ -117,9 +117,10 @@ async fn missing(node: &RedisServer, written: &[(Instant, String)], since: Insta
     (after.len(), missing)
 }
 
-fn row(fault: &str, first: Duration, [acknowledged, unknown, not_run]: [u64; 3]) {
+fn row(fault: &str, later: Duration, [acknowledged, unknown, not_run]: [u64; 3]) {
     println!(
-        "| {fault} | first write {first:?} after the switch was due | {acknowledged} acknowledged | {unknown} unknown | {not_run} not run |"
+        "| {fault} | in use {later:?} after the new master took a write | {acknowledged} acknowledged | \
+         {unknown} unknown | {not_run} not run |"
     );
 }
 
