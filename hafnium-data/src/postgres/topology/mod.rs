@@ -110,8 +110,8 @@ impl Topology {
         if !node.take(asked, evidence) {
             return actions;
         }
-        let (after, restarted) = (node.phase, node.restarted());
-        if restarted || (after != Phase::Up && node.connection_lost()) {
+        let (after, outdated) = (node.phase, node.connections_outdated());
+        if outdated || (after != Phase::Up && node.connection_lost()) {
             actions.push(Action::Drain(id));
         }
         let lost = before == Phase::Up && after != Phase::Up;

@@ -223,6 +223,19 @@ fn a_vanished_process_drains_its_idle_connections_and_a_late_one_does_not() {
 }
 
 #[test]
+fn a_node_that_was_silent_for_long_gets_new_connections_and_a_short_stall_keeps_them() {
+    let mut world = World::trio();
+    world.tell(A, Evidence::Late);
+    world.now += Duration::from_millis(300);
+    world.tell(A, Evidence::Late);
+    assert_eq!(world.tell(A, primary(1, 1)), [Action::Warm(A)]);
+    world.tell(A, Evidence::Late);
+    world.now += Duration::from_secs(2);
+    world.tell(A, Evidence::Late);
+    assert_eq!(world.tell(A, primary(1, 1)), [Action::Drain(A), Action::Warm(A)]);
+}
+
+#[test]
 fn readers_are_standbys_near_the_primary() {
     let mut world = World::trio();
     world.tell(A, primary(1, 1));
