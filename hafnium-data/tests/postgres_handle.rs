@@ -8,7 +8,7 @@
 )]
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use hafnium_core::secret::Secret;
@@ -18,6 +18,7 @@ use hafnium_testkit::postgres::PostgresCluster;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
 

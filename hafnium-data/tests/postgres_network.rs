@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hafnium_core::health::Health;
 use hafnium_core::secret::Secret;
@@ -18,6 +18,7 @@ use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, classify, detai
 use hafnium_testkit::Proxy;
 use hafnium_testkit::postgres::PostgresCluster;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
 
