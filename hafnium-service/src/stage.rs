@@ -22,7 +22,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     #[cfg(feature = "dev-services")]
-    pub(crate) fn open(loader: &Loader, declarations: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
+    pub(crate) fn open(
+        loader: &Loader,
+        declarations: &Declarations,
+        info: &ServiceInfo,
+    ) -> Result<Self, Ending> {
         let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
             let config = loader.load()?;
             let (runtime, telemetry) = Self::equip(&config, info)?;
