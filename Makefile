@@ -20,7 +20,7 @@ test: ## set up, then all tests: unit, property, fault suites with real servers,
 demo: ## set up, then the main job: a service of two replicas under five faults, and its accounts
 	@scripts/setup build servers kafka
 	cargo build $(ALL)
-	@target/debug/demo
+	@$${CARGO_TARGET_DIR:-target}/debug/demo
 
 lint: format clippy deny snapshots matrix ## format, clippy, dependencies' licences and sources, public API, feature matrix
 

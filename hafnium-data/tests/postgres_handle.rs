@@ -1,7 +1,14 @@
 //! The Postgres handle against one real server: queries, transactions, cancellation, migrations, bad settings.
 
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use hafnium_core::secret::Secret;
@@ -11,6 +18,7 @@ use hafnium_testkit::postgres::PostgresCluster;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
 
@@ -61,6 +69,22 @@ async fn settled(postgres: &Postgres) -> (usize, usize) {
         if node.in_use == 0 || Instant::now() > end {
             return (node.max, node.in_use);
         }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until one operation runs on the server.
+async fn running(postgres: &Postgres) {
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active' \
+                    AND datname = current_database()";
+    let end = Instant::now() + Duration::from_secs(5);
+    while sqlx::query_scalar::<_, i64>(sleeping)
+        .fetch_one(postgres)
+        .await
+        .unwrap()
+        == 0
+    {
+        assert!(Instant::now() < end, "the statement does not begin");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -227,6 +251,28 @@ async fn a_serialization_failure_runs_the_closure_again() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_loses_its_connection_before_commit_runs_again() {
+    let postgres = with_table("lostsession").await;
+    let runs = AtomicU32::new(0);
+    let result: Result<(), sqlx::Error> = postgres
+        .transaction(async |mut tx| {
+            insert(&mut tx, 1).await?;
+            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+                let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
+                    .fetch_one(&mut *tx)
+                    .await?;
+                let end = sqlx::query("SELECT pg_terminate_backend($1, 2000)").bind(pid);
+                end.execute(&postgres).await?;
+            }
+            insert(&mut tx, 2).await
+        })
+        .await;
+    result.unwrap();
+    assert_eq!(runs.load(Ordering::Relaxed), 2);
+    assert_eq!(count(&postgres).await, 2);
+}
+
+#[tokio::test]
 async fn a_tx_that_outlives_its_closure_is_rolled_back_and_said_so() {
     let postgres = with_table("kept").await;
     let (sender, kept) = std::sync::mpsc::channel();
@@ -275,6 +321,59 @@ async fn dropped_futures_leave_the_pool_whole_and_undo_their_work() {
         result.unwrap();
     }
     assert_eq!(count(&postgres).await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_dropped_in_mid_flight_never_serves_again() {
+    let mut settings = settings("midflight").await;
+    settings.max = 1;
+    settings.warm = 0;
+    let postgres = connect(settings).await;
+    let session = async || -> i32 {
+        let pid = sqlx::query_scalar("SELECT pg_backend_pid()");
+        pid.fetch_one(&postgres).await.unwrap()
+    };
+    let first = session().await;
+    assert_eq!(first, session().await, "an undisturbed connection is kept");
+
+    let statement = sqlx::query("SELECT pg_sleep(2)").execute(&postgres);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(100), statement)
+            .await
+            .is_err()
+    );
+    let begun = Instant::now();
+    let second = session().await;
+    assert_ne!(first, second);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "it waited for the dropped statement"
+    );
+
+    let transaction = postgres.transaction(async |mut tx| {
+        sqlx::query("CREATE TABLE t (id int)").execute(&mut *tx).await?;
+        sqlx::query("SELECT pg_sleep(2)")
+            .execute(&mut *tx)
+            .await
+            .map(drop)
+    });
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), transaction)
+            .await
+            .is_err()
+    );
+    let third = session().await;
+    assert_ne!(second, third);
+    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('t')::text")
+        .fetch_one(&postgres)
+        .await
+        .unwrap();
+    assert_eq!(table, None);
+
+    let mut rows = sqlx::query("SELECT generate_series(1, 10)").fetch(&postgres);
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    assert_ne!(third, session().await);
 }
 
 #[tokio::test]
@@ -404,7 +503,7 @@ async fn stop_waits_for_what_is_in_flight_names_what_is_late_and_refuses_the_res
     let postgres = connect(settings("stopping").await).await;
     let worker = postgres.clone();
     let quick = tokio::spawn(async move { sqlx::query("SELECT pg_sleep(0.3)").execute(&worker).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    running(&postgres).await;
     let stopped = postgres.stop(Deadline::after(Duration::from_secs(2))).await;
     assert!(stopped.stragglers().is_empty(), "{stopped:?}");
     quick.await.unwrap().unwrap();
@@ -414,7 +513,7 @@ async fn stop_waits_for_what_is_in_flight_names_what_is_late_and_refuses_the_res
     let postgres = connect(settings("late").await).await;
     let worker = postgres.clone();
     let late = tokio::spawn(async move { sqlx::query("SELECT pg_sleep(3)").execute(&worker).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    running(&postgres).await;
     let begun = Instant::now();
     let stopped = postgres.stop(Deadline::after(Duration::from_millis(300))).await;
     assert_eq!(stopped.stragglers().len(), 1, "{stopped:?}");

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use hafnium_core::Context;
 
-#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
-use crate::setup::NotDeclared;
 use crate::assembly::Clients;
 #[cfg(feature = "kafka")]
 use crate::binding::Binding;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
+use crate::setup::NotDeclared;
 
 /// The started service, as given to the closure of [`Service::run`](crate::Service::run). Cheap to clone.
 ///
@@ -23,7 +23,10 @@ pub struct App<S = ()> {
 struct Shared<S> {
     settings: S,
     context: Context,
-    #[cfg_attr(not(any(feature = "postgres", feature = "redis", feature = "kafka")), allow(dead_code))]
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "redis", feature = "kafka")),
+        allow(dead_code)
+    )]
     clients: Clients,
     bound: Mutex<Bound>,
 }
@@ -38,13 +41,22 @@ pub(crate) struct Bound {
 
 impl<S> Clone for App<S> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self {
+            shared: self.shared.clone(),
+        }
     }
 }
 
 impl<S> App<S> {
     pub(crate) fn new(settings: S, context: Context, clients: Clients) -> Self {
-        Self { shared: Arc::new(Shared { settings, context, clients, bound: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                settings,
+                context,
+                clients,
+                bound: Mutex::default(),
+            }),
+        }
     }
 
     /// The service's own settings, from the keys below `settings`.
@@ -120,8 +132,16 @@ impl<S> App<S> {
 
 #[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
 fn find<C: Clone>(kind: &'static str, name: &str, clients: &[(String, C)]) -> Result<C, NotDeclared> {
-    clients.iter().find(|(declared, _)| declared == name).map(|(_, client)| client.clone()).ok_or_else(|| {
-        let declared = clients.iter().map(|(declared, _)| declared.clone()).collect();
-        NotDeclared { kind, name: name.to_owned(), declared }
-    })
+    clients
+        .iter()
+        .find(|(declared, _)| declared == name)
+        .map(|(_, client)| client.clone())
+        .ok_or_else(|| {
+            let declared = clients.iter().map(|(declared, _)| declared.clone()).collect();
+            NotDeclared {
+                kind,
+                name: name.to_owned(),
+                declared,
+            }
+        })
 }

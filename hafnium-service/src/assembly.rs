@@ -29,8 +29,16 @@ pub(crate) struct Assembly {
 }
 
 /// Makes the client of every declared dependency.
-#[allow(unused_mut, unused_variables, reason = "without features there is no dependency")]
-pub(crate) fn assemble(declarations: &Declarations, config: &Config, cx: &Context) -> Result<Assembly, Ending> {
+#[allow(
+    unused_mut,
+    unused_variables,
+    reason = "without features there is no dependency"
+)]
+pub(crate) fn assemble(
+    declarations: &Declarations,
+    config: &Config,
+    cx: &Context,
+) -> Result<Assembly, Ending> {
     let mut assembly = Assembly::default();
     #[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
     for dependency in &declarations.dependencies {
@@ -48,8 +56,8 @@ pub(crate) fn assemble(declarations: &Declarations, config: &Config, cx: &Contex
             Dependency::Redis(name) => {
                 use hafnium_data::redis::{Redis, RedisSettings};
                 let settings = config.named::<RedisSettings>(name)?;
-                let client =
-                    Redis::new(name, settings, cx).map_err(|error| impossible("redis", name, "url", error))?;
+                let client = Redis::new(name, settings, cx)
+                    .map_err(|error| impossible("redis", name, "url", error))?;
                 assembly.components.push(Arc::new(client.clone()));
                 assembly.clients.redis.push((name.clone(), client));
             }
@@ -70,5 +78,8 @@ pub(crate) fn assemble(declarations: &Declarations, config: &Config, cx: &Contex
 /// Settings that a client can't work with.
 #[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
 fn impossible(section: &str, name: &str, key: &str, error: impl std::fmt::Display) -> Ending {
-    Ending::new(hafnium_core::exit::Exit::Configuration, format!("{section}.{name}.{key}: {error}"))
+    Ending::new(
+        hafnium_core::exit::Exit::Configuration,
+        format!("{section}.{name}.{key}: {error}"),
+    )
 }

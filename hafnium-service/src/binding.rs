@@ -38,8 +38,14 @@ pub(crate) fn bind(
     for (at, (name, _)) in handlers.iter().enumerate() {
         if !declared.iter().any(|(one, _)| one == name) {
             let names: Vec<_> = declared.iter().map(|(name, _)| name.as_str()).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            return Err(wrong(format!("a handler is bound to consumer {name:?}, which is not declared; declared: {names}")));
+            let names = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            return Err(wrong(format!(
+                "a handler is bound to consumer {name:?}, which is not declared; declared: {names}"
+            )));
         }
         if handlers[..at].iter().any(|(one, _)| one == name) {
             return Err(wrong(format!("two handlers are bound to consumer {name:?}")));
@@ -48,19 +54,24 @@ pub(crate) fn bind(
     let mut consumers = Vec::new();
     for (name, spec) in declared {
         let found = handlers.iter().position(|(bound, _)| bound == name);
-        let found = found.ok_or_else(|| wrong(format!("consumer {name:?} is declared and has no handler")))?;
+        let found =
+            found.ok_or_else(|| wrong(format!("consumer {name:?} is declared and has no handler")))?;
         let (_, Binding(make)) = handlers.swap_remove(found);
         let wanted = spec.kafka_name();
         let cluster = match (wanted, clusters) {
             (None, [(_, only)]) => Some(only),
             (None, _) => None,
-            (Some(wanted), clusters) => {
-                clusters.iter().find(|(cluster, _)| cluster == wanted).map(|(_, cluster)| cluster)
-            }
+            (Some(wanted), clusters) => clusters
+                .iter()
+                .find(|(cluster, _)| cluster == wanted)
+                .map(|(_, cluster)| cluster),
         };
         let cluster = cluster.ok_or_else(|| {
             let names: Vec<_> = clusters.iter().map(|(name, _)| name.as_str()).collect();
-            wrong(format!("consumer {name:?} must name one of the declared Kafka clusters: {}", names.join(", ")))
+            wrong(format!(
+                "consumer {name:?} must name one of the declared Kafka clusters: {}",
+                names.join(", ")
+            ))
         })?;
         let consumer = make(name, spec.clone(), cluster, context);
         consumers.push(consumer.map_err(|error| wrong(format!("consumer {name:?}: {error}")))?);

@@ -21,12 +21,18 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
         .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
     let deadline = config.get::<StartSettings>()?.deadline.get();
-    say(&format!("configuration: ok (environment {})", config.environment().as_str()));
+    say(&format!(
+        "configuration: ok (environment {})",
+        config.environment().as_str()
+    ));
     runtime.block_on(async {
         let context = Context::standalone();
         let assembly = assemble(&service.declarations, &config, &context)?;
         let deadline = Deadline::after(deadline);
-        let reached = assembly.components.iter().map(|component| reach(component, &context, deadline));
+        let reached = assembly
+            .components
+            .iter()
+            .map(|component| reach(component, &context, deadline));
         let reached = futures_util::future::join_all(reached).await;
         let mut failed = None;
         for (component, result) in assembly.components.iter().zip(reached) {
@@ -40,7 +46,10 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
         }
         match failed {
             None => Ok(Ending::clean()),
-            Some(ending) => Err(Ending::new(ending.exit, format!("check failed: {}", ending.reason))),
+            Some(ending) => Err(Ending::new(
+                ending.exit,
+                format!("check failed: {}", ending.reason),
+            )),
         }
     })
 }
@@ -50,7 +59,10 @@ async fn reach(component: &Arc<dyn Component>, context: &Context, deadline: Dead
     let started = lifecycle::start(one, context, deadline, &Progress::new()).await;
     let stopped = component.stop(Deadline::after(Duration::from_secs(1))).await;
     if !stopped.stragglers().is_empty() {
-        return Err(Ending::new(Exit::Failure, format!("{}: did not close", component.name())));
+        return Err(Ending::new(
+            Exit::Failure,
+            format!("{}: did not close", component.name()),
+        ));
     }
     Ok(started?)
 }

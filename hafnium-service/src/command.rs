@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// What to do, and with which overrides.
 #[derive(Debug, Parser)]
+#[command(about = "Runs the service, or does one thing for it and exits", long_about = None)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct CommandLine {
     #[command(subcommand)]
@@ -47,7 +48,9 @@ pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<CommandLine, clap::Error> {
     let command = CommandLine::command().name(name).version(version);
-    command.try_get_matches_from(arguments).and_then(|matches| CommandLine::from_arg_matches(&matches))
+    command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches))
 }
 
 #[cfg(test)]
@@ -55,7 +58,9 @@ mod tests {
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Result<CommandLine, clap::Error> {
-        let arguments = std::iter::once("svc").chain(arguments.iter().copied()).map(OsString::from);
+        let arguments = std::iter::once("svc")
+            .chain(arguments.iter().copied())
+            .map(OsString::from);
         parse("svc", "1.2.3", arguments)
     }
 
@@ -64,7 +69,10 @@ mod tests {
         assert_eq!(parsed(&[]).unwrap().command, None);
         for arguments in [["--set", "a.b=c", "check"], ["check", "--set", "a.b=c"]] {
             let line = parsed(&arguments).unwrap();
-            assert_eq!((line.command, line.overrides.set), (Some(Command::Check), vec!["a.b=c".to_owned()]));
+            assert_eq!(
+                (line.command, line.overrides.set),
+                (Some(Command::Check), vec!["a.b=c".to_owned()])
+            );
         }
     }
 

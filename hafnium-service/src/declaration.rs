@@ -12,7 +12,10 @@ pub struct PostgresDeclaration {
 #[cfg(feature = "postgres")]
 impl PostgresDeclaration {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), migrations: None }
+        Self {
+            name: name.to_owned(),
+            migrations: None,
+        }
     }
 
     /// The migrations of this database. The command `migrate` applies them; in environment `dev` so does the start.

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use hafnium_core::StartError;
 use hafnium_core::config::ConfigError;
 use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::StartFailure;
-use hafnium_core::StartError;
 
 use crate::setup::SetupError;
 
@@ -25,17 +25,29 @@ pub(crate) struct Ending {
 
 impl Ending {
     pub(crate) fn clean() -> Self {
-        Self { exit: Exit::Clean, reason: String::new(), report: String::new() }
+        Self {
+            exit: Exit::Clean,
+            reason: String::new(),
+            report: String::new(),
+        }
     }
 
     pub(crate) fn new(exit: Exit, reason: impl ToString) -> Self {
-        Self { exit, reason: reason.to_string(), report: String::new() }
+        Self {
+            exit,
+            reason: reason.to_string(),
+            report: String::new(),
+        }
     }
 
     /// Tells the reason on stderr and in the termination log, and gives the exit code.
     pub(crate) fn conclude(self) -> ExitCode {
         if !self.reason.is_empty() {
-            let text = if self.report.is_empty() { &self.reason } else { &self.report };
+            let text = if self.report.is_empty() {
+                &self.reason
+            } else {
+                &self.report
+            };
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
             if let Err(error) = Exit::record(Path::new(TERMINATION_LOG), &self.reason, &self.report) {
@@ -48,7 +60,11 @@ impl Ending {
 
 impl From<ConfigError> for Ending {
     fn from(error: ConfigError) -> Self {
-        Self { exit: Exit::Configuration, reason: error.summary(), report: error.to_string() }
+        Self {
+            exit: Exit::Configuration,
+            reason: error.summary(),
+            report: error.to_string(),
+        }
     }
 }
 

@@ -55,8 +55,8 @@ pub use service::Service;
 pub use setup::{NotDeclared, SetupError};
 
 pub use hafnium_core::{
-    Classified, Classify, Component, Context, Deadline, DeadlineExceeded, Fault, Outcome, StartError, Stopped, config,
-    health, lifecycle, metrics, secret, tasks,
+    Classified, Classify, Component, Context, Deadline, DeadlineExceeded, Fault, Outcome, StartError,
+    Stopped, config, health, lifecycle, metrics, secret, tasks,
 };
 pub use {axum, tracing};
 

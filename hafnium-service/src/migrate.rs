@@ -16,14 +16,22 @@ use crate::service::Service;
 
 /// Applies the migrations of every declared database. Needs nothing but the databases.
 pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
-    let Service { name, mut declarations, loader, .. } = service;
+    let Service {
+        name,
+        mut declarations,
+        loader,
+        ..
+    } = service;
     declarations.dependencies.retain(|dependency| {
         matches!(dependency, Dependency::Postgres(declaration) if declaration.migrations.is_some())
     });
     if declarations.dependencies.is_empty() {
         return Err(Ending::new(Exit::Usage, format!("{name} declares no migrations")));
     }
-    let config = loader.environment_optional().needs([PostgresSection::KEY]).load()?;
+    let config = loader
+        .environment_optional()
+        .needs([PostgresSection::KEY])
+        .load()?;
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
         .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
     runtime.block_on(async {
@@ -33,7 +41,9 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         lifecycle::start(&assembly.components, &context, deadline, &Progress::new()).await?;
         let migrated = migrate_all(&declarations, &assembly.clients).await;
         for (_, client) in &assembly.clients.postgres {
-            let _ = client.stop(Deadline::after(std::time::Duration::from_secs(1))).await;
+            let _ = client
+                .stop(Deadline::after(std::time::Duration::from_secs(1)))
+                .await;
         }
         migrated?;
         Ok(Ending::clean())
@@ -43,17 +53,30 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
 /// Applies what is missing, database by database, and says what was done.
 pub(crate) async fn migrate_all(declarations: &Declarations, clients: &Clients) -> Result<(), Ending> {
     for dependency in &declarations.dependencies {
-        let Dependency::Postgres(declaration) = dependency else { continue };
-        let client = clients.postgres.iter().find(|(name, _)| *name == declaration.name);
-        let (Some(migrations), Some((name, client))) = (declaration.migrations, client) else { continue };
+        let Dependency::Postgres(declaration) = dependency else {
+            continue;
+        };
+        let client = clients
+            .postgres
+            .iter()
+            .find(|(name, _)| *name == declaration.name);
+        let (Some(migrations), Some((name, client))) = (declaration.migrations, client) else {
+            continue;
+        };
         let migrated = client.migrate(migrations).await;
-        let migrated = migrated
-            .map_err(|error| Ending::new(Exit::Failure, format!("postgres.{name}: migration failed: {error}")))?;
+        let migrated = migrated.map_err(|error| {
+            Ending::new(
+                Exit::Failure,
+                format!("postgres.{name}: migration failed: {error}"),
+            )
+        })?;
         let said = match (migrated.applied.len(), migrated.ahead.as_slice()) {
             (0, []) => "up to date".to_owned(),
             (applied, []) => format!("{applied} applied"),
             (applied, ahead) => {
-                format!("{applied} applied; the database is ahead of this program by {ahead:?}: it was rolled back")
+                format!(
+                    "{applied} applied; the database is ahead of this program by {ahead:?}: it was rolled back"
+                )
             }
         };
         let _ = writeln!(std::io::stderr(), "postgres.{name}: migrations: {said}");

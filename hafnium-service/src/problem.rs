@@ -4,8 +4,8 @@ use std::error::Error;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use hafnium_core::problem::Problem as Core;
 use hafnium_core::Classify;
+use hafnium_core::problem::Problem as Core;
 
 /// `application/problem+json` (RFC 9457), made by `?` from any error, or by name.
 ///

@@ -30,13 +30,21 @@ pub(crate) fn missing(loader: &Loader, declarations: &Declarations, service: &st
     if !config.environment().is_dev() || config.deployed().is_some() {
         return None;
     }
-    let dependencies: Vec<_> =
-        declarations.dependencies.iter().filter(|one| !config.is_set(&place(one))).cloned().collect();
+    let dependencies: Vec<_> = declarations
+        .dependencies
+        .iter()
+        .filter(|one| !config.is_set(&place(one)))
+        .cloned()
+        .collect();
     if dependencies.is_empty() {
         return None;
     }
     let services = DevServices::new(service).ok()?;
-    Some(Missing { config, services, dependencies })
+    Some(Missing {
+        config,
+        services,
+        dependencies,
+    })
 }
 
 /// The key that says where a dependency is.
@@ -73,6 +81,11 @@ impl Missing {
                 loader = loader.provide(&place(dependency), provided.url, ORIGIN);
             }
         }
-        Ok((loader, Provided { _services: self.services }))
+        Ok((
+            loader,
+            Provided {
+                _services: self.services,
+            },
+        ))
     }
 }

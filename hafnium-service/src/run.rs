@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::admin::{Admin, AdminSettings, Probes};
-use hafnium_core::config::{Config, Loader};
+use hafnium_core::config::{Basis, Config, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
 use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
@@ -27,7 +27,19 @@ use crate::setup::SetupError;
 /// How long readiness is withdrawn before the listener stops, unless configured: endpoint removal and SIGTERM race.
 pub(crate) fn drain_delay(config: &Config) -> Duration {
     let developing = config.environment().is_dev() && config.deployed().is_none();
-    if developing { Duration::ZERO } else { Duration::from_secs(5) }
+    if developing {
+        Duration::ZERO
+    } else {
+        Duration::from_secs(5)
+    }
+}
+
+/// Why the environment is what it is, for the first line.
+fn because(basis: &Basis) -> String {
+    match basis {
+        Basis::Configured(origin) => format!("said by {origin}"),
+        _ => "nobody said which, and nothing deployed this process".to_owned(),
+    }
 }
 
 /// Runs the service to its end.
@@ -64,21 +76,38 @@ impl Stage {
         let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
             let config = loader.load()?;
             let (runtime, telemetry) = Self::equip(&config, info)?;
-            return Ok(Self { config, runtime, telemetry, provided: None });
+            return Ok(Self {
+                config,
+                runtime,
+                telemetry,
+                provided: None,
+            });
         };
         let (runtime, telemetry) = Self::equip(&missing.config, info)?;
         let (loader, provided) = runtime.block_on(missing.provide(loader.clone()))?;
-        Ok(Self { config: loader.load()?, runtime, telemetry, provided: Some(provided) })
+        Ok(Self {
+            config: loader.load()?,
+            runtime,
+            telemetry,
+            provided: Some(provided),
+        })
     }
 
     #[cfg(not(feature = "dev-services"))]
     fn open(loader: &Loader, _: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
         let config = loader.load()?;
         let (runtime, telemetry) = Self::equip(&config, info)?;
-        Ok(Self { config, runtime, telemetry })
+        Ok(Self {
+            config,
+            runtime,
+            telemetry,
+        })
     }
 
-    fn equip(config: &Config, info: &ServiceInfo) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
+    fn equip(
+        config: &Config,
+        info: &ServiceInfo,
+    ) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
         let settings = config.get::<TelemetrySettings>()?;
         let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
             .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
@@ -125,8 +154,8 @@ impl<'a> Run<'a> {
         declarations: Declarations,
         begun: Instant,
     ) -> Result<Self, Ending> {
-        let signals =
-            Signals::listen().map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
+        let signals = Signals::listen()
+            .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
         let budget = config.get::<ShutdownSettings>()?.budget(drain_delay(config));
         let budget = budget.map_err(|error| Ending::new(Exit::Configuration, error))?;
         let lifecycle = Lifecycle::new();
@@ -134,22 +163,26 @@ impl<'a> Run<'a> {
         health.require(config.get::<HealthSettings>()?.ready_requires);
         let tasks = Tasks::new();
         health.run(&tasks, &telemetry.metrics());
-        let context =
-            Context::new(info, health, telemetry.metrics(), telemetry.propagation(), tasks, lifecycle.watch());
+        let context = Context::new(
+            info,
+            health,
+            telemetry.metrics(),
+            telemetry.propagation(),
+            tasks,
+            lifecycle.watch(),
+        );
         lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
         let progress = Progress::new();
         let probes = Probes::new(&context, &progress);
         let scraped = telemetry.clone();
         let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus());
         let bound = config.get::<AdminSettings>()?.bind()?;
-        let address = bound.local_addr();
         let admin = Admin::serve(bound, endpoints.router(), &context)?;
         tracing::info!(
             service = context.service().name,
             version = context.service().version,
             environment = config.environment().as_str(),
-            basis = ?config.environment_basis(),
-            admin = %address,
+            because = because(config.environment_basis()),
             "starting"
         );
         Ok(Self {
@@ -185,10 +218,7 @@ impl<'a> Run<'a> {
         }
         self.lifecycle.advance(State::Ready);
         tokio::select! {
-            signal = self.signals.received() => {
-                tracing::info!(signal = signal.as_str(), "draining");
-                Ok(())
-            }
+            _ = self.signals.received() => Ok(()),
             task = self.context.tasks().panicked() => {
                 Err(Ending::new(Exit::Failure, format!("task {task} panicked")))
             }
@@ -228,9 +258,8 @@ impl<'a> Run<'a> {
 
         let router = envelope(router.unwrap_or_default(), &http, self.context.metrics());
         let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
-        let address = bound.local_addr();
-        self.workloads.push(Arc::new(http.serve(bound, router, &self.context)?));
-        tracing::info!(%address, "listening");
+        self.workloads
+            .push(Arc::new(http.serve(bound, router, &self.context)?));
 
         #[cfg(feature = "kafka")]
         {

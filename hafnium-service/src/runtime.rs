@@ -23,7 +23,10 @@ impl Section for RuntimeSettings {
 /// A multi-threaded runtime as `settings` say.
 pub(crate) fn build(settings: &RuntimeSettings) -> std::io::Result<tokio::runtime::Runtime> {
     // `available_parallelism` reads the affinity mask and the cgroup quota.
-    let workers = settings.workers.map(Ok).unwrap_or_else(std::thread::available_parallelism);
+    let workers = settings
+        .workers
+        .map(Ok)
+        .unwrap_or_else(std::thread::available_parallelism);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.map_or(1, NonZeroUsize::get))
         .thread_name("service")

@@ -87,7 +87,9 @@ impl<S: Send + Sync + 'static> Service<S> {
     ) -> Self {
         self.loader = self.loader.named::<hafnium_data::postgres::PostgresSection>(name);
         let declaration = declare(PostgresDeclaration::new(name));
-        self.declarations.dependencies.push(Dependency::Postgres(declaration));
+        self.declarations
+            .dependencies
+            .push(Dependency::Postgres(declaration));
         self
     }
 
@@ -95,7 +97,9 @@ impl<S: Send + Sync + 'static> Service<S> {
     #[cfg(feature = "redis")]
     pub fn redis(mut self, name: &str) -> Self {
         self.loader = self.loader.named::<hafnium_data::redis::RedisSettings>(name);
-        self.declarations.dependencies.push(Dependency::Redis(name.to_owned()));
+        self.declarations
+            .dependencies
+            .push(Dependency::Redis(name.to_owned()));
         self
     }
 
@@ -103,7 +107,9 @@ impl<S: Send + Sync + 'static> Service<S> {
     #[cfg(feature = "kafka")]
     pub fn kafka(mut self, name: &str) -> Self {
         self.loader = self.loader.named::<hafnium_stream::KafkaSettings>(name);
-        self.declarations.dependencies.push(Dependency::Kafka(name.to_owned()));
+        self.declarations
+            .dependencies
+            .push(Dependency::Kafka(name.to_owned()));
         self
     }
 
@@ -130,14 +136,15 @@ impl<S: Send + Sync + 'static> Service<S> {
     where
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
     {
-        let CommandLine { command, overrides } = match command::parse(self.name, self.version, std::env::args_os()) {
-            Ok(line) => line,
-            Err(error) => {
-                // Help and version go to stdout with code 0, usage errors to stderr with code 2.
-                let _ = error.print();
-                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-            }
-        };
+        let CommandLine { command, overrides } =
+            match command::parse(self.name, self.version, std::env::args_os()) {
+                Ok(line) => line,
+                Err(error) => {
+                    // Help and version go to stdout with code 0, usage errors to stderr with code 2.
+                    let _ = error.print();
+                    return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+                }
+            };
         self.loader = self.loader.environment(overrides.environment);
         for argument in overrides.set {
             self.loader = self.loader.set(argument);
@@ -168,13 +175,18 @@ fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
 fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
     Err(Ending::new(
         hafnium_core::exit::Exit::Usage,
-        format!("{} declares no database, so there is nothing to migrate", service.name),
+        format!(
+            "{} declares no database, so there is nothing to migrate",
+            service.name
+        ),
     ))
 }
 
 /// The phases of the stop must fit into the grace period.
 fn budget_fits(config: &Config) -> Vec<Problem> {
-    let Ok(settings) = config.get::<ShutdownSettings>() else { return Vec::new() };
+    let Ok(settings) = config.get::<ShutdownSettings>() else {
+        return Vec::new();
+    };
     match settings.budget(run::drain_delay(config)) {
         Ok(_) => Vec::new(),
         Err(error) => vec![Problem::new("shutdown", error.to_string())],

@@ -13,18 +13,26 @@ pub struct SetupError {
 impl SetupError {
     /// A set-up that failed for that reason.
     pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: reason.into() }
+        Self {
+            source: reason.into(),
+        }
     }
 
     /// 78 for a name that was not declared, 1 otherwise.
     pub(crate) fn exit(&self) -> Exit {
-        if self.source.is::<NotDeclared>() { Exit::Configuration } else { Exit::Failure }
+        if self.source.is::<NotDeclared>() {
+            Exit::Configuration
+        } else {
+            Exit::Failure
+        }
     }
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for SetupError {
     fn from(error: E) -> Self {
-        Self { source: Box::new(error) }
+        Self {
+            source: Box::new(error),
+        }
     }
 }
 
@@ -61,5 +69,9 @@ pub struct NotDeclared {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

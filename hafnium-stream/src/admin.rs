@@ -1,11 +1,12 @@
 //! Topics: whether one exists, and making one like another.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer as _;
+use tokio::time::Instant;
 
 use crate::kafka::Cluster;
 use crate::native;
@@ -13,6 +14,8 @@ use crate::producer::State;
 
 /// How long one call to a broker may take.
 const CALL: Duration = Duration::from_secs(5);
+/// Between two looks for a new topic.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How many partitions `topic` has, each with a leader; `None` when it does not exist. Blocks.
 fn partitions(cluster: &Cluster, topic: &str) -> Result<Option<usize>, String> {
@@ -42,6 +45,14 @@ pub(crate) fn exists(cluster: &Cluster, topic: &str) -> Result<bool, String> {
     partitions(cluster, topic).map(|found| found.is_some())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "on a thread for blocking calls, which outlives the runtime's timers"
+)]
+fn pause() {
+    std::thread::sleep(LOOK);
+}
+
 /// Makes `topic` with as many partitions as `like`, replicated as the brokers are set up to. Blocks until every
 /// partition has a leader, for at most about 15 s.
 pub(crate) fn create_like(cluster: &Cluster, topic: &str, like: &str) -> Result<(), String> {
@@ -54,7 +65,8 @@ pub(crate) fn create_like(cluster: &Cluster, topic: &str, like: &str) -> Result<
     let options = AdminOptions::new()
         .request_timeout(Some(CALL))
         .operation_timeout(Some(CALL));
-    let results = tokio::runtime::Handle::current()
+    let runtime = tokio::runtime::Handle::current();
+    let results = runtime
         .block_on(admin.create_topics([&new], &options))
         .map_err(|error| error.to_string())?;
     for result in results {
@@ -68,7 +80,7 @@ pub(crate) fn create_like(cluster: &Cluster, topic: &str, like: &str) -> Result<
     loop {
         match partitions(cluster, topic) {
             Ok(Some(_)) => return Ok(()),
-            _ if begun.elapsed() < CALL => std::thread::sleep(Duration::from_millis(50)),
+            _ if begun.elapsed() < CALL => pause(),
             Ok(None) => return Err(format!("{topic} was created and is not seen yet")),
             Err(reason) => return Err(reason),
         }

@@ -38,7 +38,8 @@ pub struct Kafka {
 
 /// What the handles of one cluster share.
 pub(crate) struct Cluster {
-    pub(crate) name: String,
+    /// The name under which it is declared.
+    declared: String,
     pub(crate) settings: KafkaSettings,
     pub(crate) client_id: String,
     pub(crate) propagation: Propagation,
@@ -82,7 +83,7 @@ impl Kafka {
                 trouble: Arc::new(Trouble::new(component.clone())),
                 client_id: cx.service().instance.clone(),
                 propagation: cx.propagation().clone(),
-                name,
+                declared: name,
                 settings,
                 component,
                 _health: health,
@@ -112,7 +113,7 @@ impl Kafka {
         };
         cluster
             .link
-            .open(format!("kafka-{}", cluster.name), &config, context)
+            .open(format!("kafka-{}", cluster.declared), &config, context)
             .map_err(|error| StartError::configuration(&cluster.component, error))?;
         cluster
             .reach(limit)
@@ -122,7 +123,7 @@ impl Kafka {
 
     /// The name of the cluster.
     pub fn name(&self) -> &str {
-        &self.cluster.name
+        &self.cluster.declared
     }
 
     /// A handle that sends to this cluster.

@@ -1,9 +1,11 @@
 //! Without brokers: a start that can be tried again, and a stop that names what it could not deliver.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hafnium_core::{Classify, Component, Context, Deadline, Outcome};
 use hafnium_stream::{Kafka, KafkaSettings, Message};
+use tokio::time::Instant;
 
 /// An address where nobody listens.
 fn nowhere() -> String {

@@ -1,7 +1,11 @@
 //! One container per server through testcontainers: the images of the tests start and do their work.
 //!
 //! Needs a Docker daemon and the images: `scripts/with-docker cargo test …` sees to both. Without them these tests fail.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 #![cfg(all(
     feature = "dev-services",
     feature = "postgres",

@@ -1,5 +1,9 @@
 //! Dev services: each rung provides what answers in its own protocol, says why, and leaves nothing behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 #![cfg(all(
     feature = "dev-services",
     feature = "postgres",

@@ -40,9 +40,16 @@ impl Found {
             self.scores.contains(*id) && self.effects.contains_key(*id) && self.published.contains_key(*id)
         };
         let everything = self.acknowledged.iter().chain(&self.malformed);
-        let lost = everything.filter(|id| !scored(id) && !self.dead.contains(*id)).cloned().collect();
+        let lost = everything
+            .filter(|id| !scored(id) && !self.dead.contains(*id))
+            .cloned()
+            .collect();
         let more_than_one = |counts: &BTreeMap<String, u64>| -> Vec<String> {
-            counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id.clone()).collect()
+            counts
+                .iter()
+                .filter(|(_, count)| **count > 1)
+                .map(|(id, _)| id.clone())
+                .collect()
         };
         Totals {
             acknowledged: self.acknowledged.len() + self.malformed.len(),
@@ -61,7 +68,11 @@ mod tests {
 
     fn found(acknowledged: &[&str], scored: &[&str]) -> Found {
         let ids = |ids: &[&str]| ids.iter().map(|id| id.to_string()).collect::<BTreeSet<_>>();
-        let counts = |ids: &[&str]| ids.iter().map(|id| (id.to_string(), 1)).collect::<BTreeMap<_, _>>();
+        let counts = |ids: &[&str]| {
+            ids.iter()
+                .map(|id| (id.to_string(), 1))
+                .collect::<BTreeMap<_, _>>()
+        };
         Found {
             acknowledged: ids(acknowledged),
             scores: ids(scored),
@@ -74,7 +85,10 @@ mod tests {
     #[test]
     fn what_was_acknowledged_and_is_nowhere_is_lost() {
         let totals = found(&["a", "b"], &["a"]).totals();
-        assert_eq!((totals.acknowledged, totals.scored, totals.lost), (2, 1, vec!["b".to_owned()]));
+        assert_eq!(
+            (totals.acknowledged, totals.scored, totals.lost),
+            (2, 1, vec!["b".to_owned()])
+        );
     }
 
     #[test]

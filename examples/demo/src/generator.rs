@@ -44,7 +44,11 @@ impl Sent {
     fn acknowledge(&self, message: Message) {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if message.malformed { ids.malformed.insert(message.id) } else { ids.well_formed.insert(message.id) };
+        if message.malformed {
+            ids.malformed.insert(message.id)
+        } else {
+            ids.well_formed.insert(message.id)
+        };
     }
 }
 
@@ -70,8 +74,13 @@ pub(crate) async fn run(bootstrap: String, seed: u64, rate: u32, sent: Arc<Sent>
         sent.sent.fetch_add(1, Ordering::Relaxed);
         let (producer, sent) = (producer.clone(), sent.clone());
         sending.spawn(async move {
-            let record = FutureRecord::to("payments").key(&message.key).payload(&message.body);
-            match producer.send(record, Timeout::After(Duration::from_secs(5))).await {
+            let record = FutureRecord::to("payments")
+                .key(&message.key)
+                .payload(&message.body);
+            match producer
+                .send(record, Timeout::After(Duration::from_secs(5)))
+                .await
+            {
                 Ok(_) => sent.acknowledge(message),
                 Err(_) => {
                     sent.errors.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,10 @@
 //! Starts real servers and two replicas of risk-engine, breaks one server after the other under load, and accounts for
 //! every payment. Exit status 0 only when nothing was lost or doubled and every fault is proven.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program prints"
+)]
 
 mod accounts;
 mod arguments;

@@ -36,7 +36,12 @@ impl Payments {
                 Some(*sum)
             })
             .collect();
-        Self { rng: Rng::with_seed(seed), accounts, seed, next: 0 }
+        Self {
+            rng: Rng::with_seed(seed),
+            accounts,
+            seed,
+            next: 0,
+        }
     }
 
     fn account(&mut self) -> usize {
@@ -68,7 +73,12 @@ impl Iterator for Payments {
             Some(2) => format!(r#"{{"id":"{id}","amount":{amount}}}"#),
             Some(_) => format!(r#"{{"id":"{id}","account":"{account}","amount":-{amount}}}"#),
         };
-        Some(Message { id, key: account, body, malformed })
+        Some(Message {
+            id,
+            key: account,
+            body,
+            malformed,
+        })
     }
 }
 

@@ -37,7 +37,11 @@ impl Fleet {
         command.env("HAFNIUM__ADMIN__PORT", ports[1].to_string());
         command.current_dir(&self.logs).process_group(0);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Replica { name: name.to_owned(), child: command.spawn()?, admin: ports[1] })
+        Ok(Replica {
+            name: name.to_owned(),
+            child: command.spawn()?,
+            admin: ports[1],
+        })
     }
 
     pub(crate) fn log_of(&self, name: &str) -> PathBuf {
@@ -50,12 +54,18 @@ impl Replica {
     pub(crate) async fn readiness(&self) -> Option<u16> {
         let probe = async {
             let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).await.ok()?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n").await.ok()?;
+            stream
+                .write_all(b"GET /readyz HTTP/1.1\r\nHost: replica\r\nConnection: close\r\n\r\n")
+                .await
+                .ok()?;
             let mut head = [0; 12];
             stream.read_exact(&mut head).await.ok()?;
             std::str::from_utf8(&head[9..]).ok()?.parse().ok()
         };
-        tokio::time::timeout(Duration::from_millis(300), probe).await.ok().flatten()
+        tokio::time::timeout(Duration::from_millis(300), probe)
+            .await
+            .ok()
+            .flatten()
     }
 
     /// Waits until the replica is ready; an error when it ended instead.
@@ -63,7 +73,11 @@ impl Replica {
         let begun = Instant::now();
         while self.readiness().await != Some(200) {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("{} ended before it was ready: {}", self.name, exit(status)));
+                return Err(format!(
+                    "{} ended before it was ready: {}",
+                    self.name,
+                    exit(status)
+                ));
             }
             if begun.elapsed() > limit {
                 return Err(format!("{} was not ready within {limit:?}", self.name));
@@ -126,6 +140,9 @@ pub(crate) fn sibling(name: &str) -> Result<PathBuf, String> {
     if binary.is_file() {
         Ok(binary)
     } else {
-        Err(format!("{} is missing: build it first, as `make demo` does", binary.display()))
+        Err(format!(
+            "{} is missing: build it first, as `make demo` does",
+            binary.display()
+        ))
     }
 }

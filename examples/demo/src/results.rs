@@ -61,16 +61,25 @@ impl Results {
             while !stopping.load(Ordering::Relaxed) {
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
                     let payload = message.payload().unwrap_or_default();
-                    note.lock().unwrap_or_else(PoisonError::into_inner).note(message.topic(), payload);
+                    note.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .note(message.topic(), payload);
                 }
             }
         });
-        Ok(Self { arrived, stop, thread: Some(thread) })
+        Ok(Self {
+            arrived,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// What has come so far.
     pub(crate) fn arrived(&self) -> Arrived {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.arrived
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many scores and dead letters have come so far, by distinct payment.
@@ -109,7 +118,9 @@ impl Arrived {
 /// The payment id in the bytes of a dead letter, which need not be JSON.
 fn id_in(payload: &[u8]) -> String {
     let text = String::from_utf8_lossy(payload);
-    let id = text.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
+    let id = text
+        .split_once(r#""id":""#)
+        .and_then(|(_, rest)| rest.split_once('"'));
     id.map_or_else(|| text.clone().into_owned(), |(id, _)| id.to_owned())
 }
 

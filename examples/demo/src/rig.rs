@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use hafnium_testkit::kafka::KafkaCluster;
 use hafnium_testkit::postgres::{PostgresCluster, Synchronous};
 use hafnium_testkit::process::ProcessState;
@@ -24,7 +25,11 @@ impl Rig {
         let begun = Instant::now();
         let tell = |what: &str| println!("  {what} after {:.1} s", begun.elapsed().as_secs_f64());
         let postgres = async {
-            let cluster = PostgresCluster::builder().standbys(2).synchronous(Synchronous::AnyOne).start().await?;
+            let cluster = PostgresCluster::builder()
+                .standbys(2)
+                .synchronous(Synchronous::AnyOne)
+                .start()
+                .await?;
             cluster.create_database("risk").await?;
             tell("Postgres: primary and two standbys (ANY 1)");
             Ok(cluster)
@@ -43,22 +48,38 @@ impl Rig {
             Ok(cluster)
         };
         let (postgres, redis, kafka) = tokio::try_join!(postgres, redis, kafka)?;
-        Ok(Self { postgres, redis, kafka })
+        Ok(Self {
+            postgres,
+            redis,
+            kafka,
+        })
     }
 
-    /// What each node says it is, such as `pg -PS  redis -RM  kafka -12`: P primary, S standby, M master, R replica,
-    /// a broker's number when it is up, `-` when a node does not answer.
+    /// What each node says it is, such as `pg PSS  redis MRR  kafka 123`: P primary, S standby, M master, R replica,
+    /// a broker's number while its process runs; `-` for a node that does not answer within 300 ms.
     pub(crate) async fn roles(&self) -> String {
-        let postgres = futures_roles((0..self.postgres.len()).map(|node| self.postgres_role(node))).await;
-        let redis = futures_roles((0..self.redis.nodes().len()).map(|node| self.redis_role(node))).await;
-        let kafka: String = self.kafka.brokers().into_iter().map(|broker| self.broker(broker)).collect();
-        format!("pg {postgres}  redis {redis}  kafka {kafka}")
+        let postgres = join_all((0..self.postgres.len()).map(|node| self.postgres_role(node)));
+        let redis = join_all((0..self.redis.nodes().len()).map(|node| self.redis_role(node)));
+        let (postgres, redis) = tokio::join!(postgres, redis);
+        let kafka = self.kafka.brokers().into_iter().map(|broker| self.broker(broker));
+        let text = |roles: Vec<char>| roles.into_iter().collect::<String>();
+        format!(
+            "pg {}  redis {}  kafka {}",
+            text(postgres),
+            text(redis),
+            kafka.collect::<String>()
+        )
     }
 
     async fn postgres_role(&self, node: usize) -> char {
         let ask = async {
             let session = self.postgres.connect(node, "postgres").await.ok()?;
-            session.query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?.try_get(0).ok()
+            session
+                .query_one("SELECT pg_is_in_recovery()", &[])
+                .await
+                .ok()?
+                .try_get(0)
+                .ok()
         };
         match brief(ask).await {
             Some(true) => 'S',
@@ -77,7 +98,10 @@ impl Rig {
 
     fn broker(&self, broker: i32) -> char {
         match self.kafka.state(broker) {
-            Ok(ProcessState::Alive) => u32::try_from(broker).ok().and_then(|id| char::from_digit(id, 10)).unwrap_or('?'),
+            Ok(ProcessState::Alive) => u32::try_from(broker)
+                .ok()
+                .and_then(|id| char::from_digit(id, 10))
+                .unwrap_or('?'),
             _ => '-',
         }
     }
@@ -85,13 +109,8 @@ impl Rig {
 
 /// An answer within 300 ms, or none.
 async fn brief<T>(ask: impl Future<Output = Option<T>>) -> Option<T> {
-    tokio::time::timeout(Duration::from_millis(300), ask).await.ok().flatten()
-}
-
-async fn futures_roles(asked: impl Iterator<Item = impl Future<Output = char>>) -> String {
-    let mut roles = String::new();
-    for role in asked {
-        roles.push(role.await);
-    }
-    roles
+    tokio::time::timeout(Duration::from_millis(300), ask)
+        .await
+        .ok()
+        .flatten()
 }

@@ -34,10 +34,18 @@ impl Report {
         }
         let some = |ids: &[String]| ids.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
         if !self.totals.lost.is_empty() {
-            failures.push(format!("{} lost: {}, …", self.totals.lost.len(), some(&self.totals.lost)));
+            failures.push(format!(
+                "{} lost: {}, …",
+                self.totals.lost.len(),
+                some(&self.totals.lost)
+            ));
         }
         if !self.totals.doubled.is_empty() {
-            failures.push(format!("{} doubled: {}, …", self.totals.doubled.len(), some(&self.totals.doubled)));
+            failures.push(format!(
+                "{} doubled: {}, …",
+                self.totals.doubled.len(),
+                some(&self.totals.doubled)
+            ));
         }
         for fault in &self.faults {
             match (&fault.proof, fault.recovered) {
@@ -69,7 +77,10 @@ impl Report {
         row("lost", totals.lost.len().to_string());
         row("doubled (effects in Postgres)", totals.doubled.len().to_string());
         row("repeated ids in risk-scores", totals.repeated.to_string());
-        row("longest gap between results", format!("{} ms", self.longest_gap.as_millis()));
+        row(
+            "longest gap between results",
+            format!("{} ms", self.longest_gap.as_millis()),
+        );
         for fault in &self.faults {
             let recovered = match fault.recovered {
                 Some(time) => format!("{} ms", time.as_millis()),
@@ -96,9 +107,20 @@ mod tests {
         Report {
             sent: 1,
             send_errors: 0,
-            totals: Totals { acknowledged: 1, scored: 1, dead: 0, lost: vec![], doubled: vec![], repeated: 0 },
+            totals: Totals {
+                acknowledged: 1,
+                scored: 1,
+                dead: 0,
+                lost: vec![],
+                doubled: vec![],
+                repeated: 0,
+            },
             longest_gap: Duration::ZERO,
-            faults: vec![Fault { name: "redis", proof: Ok("p".into()), recovered: Some(Duration::ZERO) }],
+            faults: vec![Fault {
+                name: "redis",
+                proof: Ok("p".into()),
+                recovered: Some(Duration::ZERO),
+            }],
             exits: vec![("a".into(), "0".into())],
         }
     }

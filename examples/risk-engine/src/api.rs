@@ -11,8 +11,11 @@ use crate::engine::Engine;
 use crate::payment::{Payment, Score};
 
 /// `POST /payments` and `GET /scores/{id}`.
-pub fn routes(engine: Engine) -> Router {
-    Router::new().route("/payments", post(submit)).route("/scores/{id}", get(score)).with_state(engine)
+pub(crate) fn routes(engine: Engine) -> Router {
+    Router::new()
+        .route("/payments", post(submit))
+        .route("/scores/{id}", get(score))
+        .with_state(engine)
 }
 
 /// Accepts a payment once the broker has acknowledged it.
@@ -20,7 +23,10 @@ async fn submit(State(engine): State<Engine>, Json(payment): Json<Payment>) -> R
     if let Some(problem) = payment.problem() {
         return Err(Problem::unprocessable(problem));
     }
-    engine.producer.send(Message::to("payments").key(&payment.account).json(&payment)?).await?;
+    engine
+        .producer
+        .send(Message::to("payments").key(&payment.account).json(&payment)?)
+        .await?;
     Ok(StatusCode::ACCEPTED)
 }
 

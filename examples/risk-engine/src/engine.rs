@@ -9,7 +9,7 @@ use crate::velocity::Velocity;
 
 /// Scores payments.
 #[derive(Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     pub ledger: Ledger,
     pub velocity: Velocity,
     pub producer: Producer,
@@ -29,7 +29,9 @@ impl Handler<Payment> for Engine {
             velocity,
         };
         let score = self.ledger.store(&payment, score).await?;
-        self.producer.send(Message::to("risk-scores").key(&payment.id).json(&score)?).await?;
+        self.producer
+            .send(Message::to("risk-scores").key(&payment.id).json(&score)?)
+            .await?;
         Ok(())
     }
 }

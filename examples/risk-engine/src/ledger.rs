@@ -7,19 +7,19 @@ use crate::payment::{Payment, Score};
 
 /// The scores and the exposure they add up to.
 #[derive(Clone)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     postgres: Postgres,
 }
 
 impl Ledger {
     /// The ledger in that database.
-    pub fn new(postgres: Postgres) -> Self {
+    pub(crate) fn new(postgres: Postgres) -> Self {
         Self { postgres }
     }
 
     /// Stores `score` with its effect on the account's exposure, unless the payment was scored before; returns the
     /// score that counts.
-    pub async fn store(&self, payment: &Payment, score: Score) -> Result<Score, sqlx::Error> {
+    pub(crate) async fn store(&self, payment: &Payment, score: Score) -> Result<Score, sqlx::Error> {
         let payment = payment.clone();
         self.postgres
             .transaction(move |mut tx: Tx| {
@@ -37,7 +37,9 @@ impl Ledger {
                     .execute(&mut *tx)
                     .await?;
                     if inserted.rows_affected() == 0 {
-                        return find(&mut *tx, &payment.id).await.map(|found| found.unwrap_or(score));
+                        return find(&mut *tx, &payment.id)
+                            .await
+                            .map(|found| found.unwrap_or(score));
                     }
                     sqlx::query("INSERT INTO exposure (payment_id, account, amount) VALUES ($1, $2, $3)")
                         .bind(&payment.id)
@@ -52,7 +54,7 @@ impl Ledger {
     }
 
     /// The score of a payment, if it was scored.
-    pub async fn score(&self, payment_id: &str) -> Result<Option<Score>, sqlx::Error> {
+    pub(crate) async fn score(&self, payment_id: &str) -> Result<Option<Score>, sqlx::Error> {
         find(&self.postgres, payment_id).await
     }
 }

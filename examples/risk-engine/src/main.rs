@@ -44,7 +44,9 @@ fn main() -> std::process::ExitCode {
         .postgres("ledger", |postgres| postgres.migrations(&MIGRATIONS))
         .redis("velocity")
         .kafka("events")
-        .consumer("payments", |consumer| consumer.kafka("events").topic("payments").group("risk-engine"))
+        .consumer("payments", |consumer| {
+            consumer.kafka("events").topic("payments").group("risk-engine")
+        })
         .run(async |app| {
             let engine = Engine {
                 ledger: Ledger::new(app.postgres("ledger")?),

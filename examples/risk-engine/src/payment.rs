@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A payment to be scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Payment {
+pub(crate) struct Payment {
     /// The payment's own id; scoring it again changes nothing.
     pub id: String,
     /// The paying account.
@@ -16,7 +16,7 @@ pub struct Payment {
 
 impl Payment {
     /// Why this can't be a payment, if it can't.
-    pub fn problem(&self) -> Option<&'static str> {
+    pub(crate) fn problem(&self) -> Option<&'static str> {
         match self {
             Self { id, .. } if id.is_empty() || id.len() > 64 => Some("id must have 1 to 64 characters"),
             Self { account, .. } if account.is_empty() => Some("account must not be empty"),
@@ -28,7 +28,7 @@ impl Payment {
 
 /// How risky a payment is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Score {
+pub(crate) struct Score {
     pub payment_id: String,
     /// 0 (harmless) to 100.
     pub score: i32,

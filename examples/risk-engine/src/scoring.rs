@@ -3,7 +3,7 @@
 use crate::payment::Payment;
 
 /// The score of `payment`, 0 to 100. An unknown velocity counts as a moderate one: better cautious than blind.
-pub fn score(payment: &Payment, velocity: Option<i64>, large_amount: i64) -> i32 {
+pub(crate) fn score(payment: &Payment, velocity: Option<i64>, large_amount: i64) -> i32 {
     const UNKNOWN_VELOCITY: i64 = 5;
     let amount = (payment.amount as f64 / large_amount.max(1) as f64).min(1.0);
     let speed = (velocity.unwrap_or(UNKNOWN_VELOCITY) as f64 / 20.0).min(1.0);
@@ -15,7 +15,11 @@ mod tests {
     use super::*;
 
     fn payment(amount: i64) -> Payment {
-        Payment { id: "p".into(), account: "a".into(), amount }
+        Payment {
+            id: "p".into(),
+            account: "a".into(),
+            amount,
+        }
     }
 
     #[test]

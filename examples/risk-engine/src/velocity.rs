@@ -9,21 +9,24 @@ use crate::payment::Payment;
 
 /// The velocity windows of all accounts.
 #[derive(Clone)]
-pub struct Velocity {
+pub(crate) struct Velocity {
     redis: Redis,
     window: Duration,
 }
 
 impl Velocity {
     /// Windows of that length.
-    pub fn new(redis: Redis, window: Duration) -> Self {
+    pub(crate) fn new(redis: Redis, window: Duration) -> Self {
         Self { redis, window }
     }
 
     /// Notes `payment` and tells how many payments its account made within the window. Noting it again changes
     /// nothing, because the payment's id is the member of the set.
-    pub async fn note(&self, payment: &Payment) -> Option<i64> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    pub(crate) async fn note(&self, payment: &Payment) -> Option<i64> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64;
         let key = format!("velocity:{}", payment.account);
         let oldest = now.saturating_sub(self.window.as_millis() as u64);
         let mut pipe = hafnium::redis::pipe();

@@ -135,7 +135,7 @@ impl Client {
     fn least_used(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
         choices
             .filter_map(|id| self.monitor.node(id))
-            .min_by_key(|node| node.in_use())
+            .min_by_key(|node| node.users())
             .cloned()
     }
 

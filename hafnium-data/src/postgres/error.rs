@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use hafnium_core::{Classify, Fault, Outcome};
+use hafnium_core::{Classified, Classify, Fault, Outcome};
 
 use super::sqlstate::{self, Consequence, Stage, Verdict};
 
@@ -145,30 +145,6 @@ pub fn detail(error: &sqlx::Error) -> Option<&Detail> {
     }
 }
 
-/// The answer of [`classify`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Classified {
-    outcome: Outcome,
-    retryable: bool,
-    fault: Fault,
-    code: &'static str,
-}
-
-impl Classify for Classified {
-    fn outcome(&self) -> Outcome {
-        self.outcome
-    }
-    fn retryable(&self) -> bool {
-        self.retryable
-    }
-    fn fault(&self) -> Fault {
-        self.fault
-    }
-    fn code(&self) -> &'static str {
-        self.code
-    }
-}
-
 /// Did it happen, may it be repeated, whose fault is it: the house's answer for an error of sqlx.
 ///
 /// A function, because neither [`Classify`] nor [`sqlx::Error`] belongs to this crate. [`Error`] is the same for code
@@ -184,12 +160,8 @@ impl Classify for Classified {
 /// ```
 pub fn classify(error: &sqlx::Error) -> Classified {
     let verdict = verdict(error, Stage::Statement);
-    Classified {
-        outcome: verdict.outcome,
-        retryable: verdict.transient && verdict.outcome != Outcome::Unknown,
-        fault: verdict.fault,
-        code: verdict.code,
-    }
+    let retryable = verdict.transient && verdict.outcome != Outcome::Unknown;
+    Classified::new(verdict.outcome, retryable, verdict.fault, verdict.code)
 }
 
 /// An [`sqlx::Error`] that implements [`Classify`], for signatures that want both.
@@ -211,16 +183,16 @@ impl Error {
 
 impl Classify for Error {
     fn outcome(&self) -> Outcome {
-        classify(&self.0).outcome
+        classify(&self.0).outcome()
     }
     fn retryable(&self) -> bool {
-        classify(&self.0).retryable
+        classify(&self.0).retryable()
     }
     fn fault(&self) -> Fault {
-        classify(&self.0).fault
+        classify(&self.0).fault()
     }
     fn code(&self) -> &'static str {
-        classify(&self.0).code
+        classify(&self.0).code()
     }
 }
 
@@ -331,6 +303,12 @@ mod tests {
         assert_eq!(classify(&error).outcome(), Outcome::RolledBack);
         assert!(classify(&error).retryable());
         assert!(detail(&lost()).is_none());
+        let told = sqlx::Error::from(Detail::LostBeforeCommit {
+            node: "a:5432".into(),
+            reason: "end of file".into(),
+        });
+        assert_eq!(classify(&told).outcome(), Outcome::RolledBack);
+        assert!(classify(&told).retryable());
     }
 
     #[test]

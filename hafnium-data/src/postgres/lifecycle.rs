@@ -34,13 +34,13 @@ impl Component for Postgres {
             client.close();
             let busy = || {
                 let nodes = client.monitor.nodes().iter();
-                nodes.filter(|node| node.in_use() > 0)
+                nodes.filter(|node| node.users() > 0)
             };
             while busy().next().is_some() && !deadline.is_past() {
                 tokio::time::sleep(LOOK.min(deadline.remaining())).await;
             }
             let stragglers: Vec<String> = busy()
-                .map(|node| format!("{} operations on {}", node.in_use(), node.label))
+                .map(|node| format!("{} operations on {}", node.users(), node.label))
                 .collect();
             client.stop.cancel();
             for node in client.monitor.nodes() {

@@ -35,7 +35,7 @@ mod transaction;
 mod url;
 mod view;
 
-pub use error::{Classified, Detail, Error, classify, detail};
+pub use error::{Detail, Error, classify, detail};
 pub use handle::Postgres;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;

@@ -5,6 +5,7 @@
 //! ping or a graceful close to a silent peer would hold the pool's permit for ever (transact-rs/sqlx #4349).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::opener::{Connection, LoginError, Opener};
 use super::tenure::Tenure;
 use super::topology::NodeId;
+
+/// A connection that was idle for longer is replaced: what lies between may have forgotten it without a word (AWS
+/// network load balancers do after 350 s), and the socket's keepalive can't be set through sqlx.
+const IDLE: Duration = Duration::from_secs(300);
 
 /// Makes and checks connections for the pool. Creating only awaits an opener, see there.
 pub(crate) struct Manager {
@@ -27,11 +32,13 @@ impl managed::Manager for Manager {
         self.opener.open().await
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<LoginError> {
-        if self.tenure.admits(&connection.pass) {
-            Ok(())
-        } else {
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<LoginError> {
+        if !self.tenure.admits(&connection.pass) {
             Err(RecycleError::message("of a former tenure"))
+        } else if metrics.last_used() > IDLE {
+            Err(RecycleError::message("idle for long"))
+        } else {
+            Ok(())
         }
     }
 }
@@ -88,6 +95,11 @@ impl Node {
             .retain(|connection, _| self.tenure.admits(&connection.pass));
         drop(stale);
         self.opener.sweep();
+    }
+
+    /// Operations that hold a connection or wait for one.
+    pub(crate) fn users(&self) -> usize {
+        self.in_use() + self.pool.status().waiting
     }
 
     /// Connections taken out of the pool at present.

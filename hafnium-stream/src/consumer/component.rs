@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration};
 use hafnium_core::lifecycle;
@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::dead_letter::DeadLetters;
 use super::figures::Figures;
@@ -37,7 +38,6 @@ use crate::trouble::Trouble;
 ///
 /// Dropping a consumer that was not stopped leaves the group in the background, without waiting for handlers.
 pub struct Consumer {
-    name: String,
     component: String,
     spec: ConsumerSpec,
     drain_timeout: Duration,
@@ -91,8 +91,7 @@ impl Consumer {
         H: Handler<T>,
     {
         let drain_timeout = spec.check(kafka.cluster.settings.session_timeout.get())?;
-        let name = name.into();
-        let component = format!("consumer.{name}");
+        let component = format!("consumer.{}", name.into());
         let state = Arc::new(State::new());
         let seen = state.clone();
         let health = cx.health().register(Check::own(component.clone()), move || {
@@ -111,7 +110,6 @@ impl Consumer {
             propagation: cx.propagation().clone(),
             inbox: Mutex::new(Some(inbox)),
             shop: OnceLock::new(),
-            name,
             component,
             spec,
             drain_timeout,
@@ -182,7 +180,7 @@ impl Consumer {
         let ending = EndsWithThread(self.state.clone());
         self.state.start();
         std::thread::Builder::new()
-            .name(format!("poll-{}", self.name))
+            .name(self.component.clone())
             .spawn(move || {
                 let _ending = ending;
                 poller.run();
@@ -240,7 +238,7 @@ impl Component for Consumer {
                 return Stopped::Clean;
             }
             // Fails when the thread has ended, which the wait then sees.
-            let _ = self.events.send(Event::Stop(deadline.instant().into_std()));
+            let _ = self.events.send(Event::Stop(deadline.instant()));
             let ended = deadline
                 .bound("the consumer to leave its group", self.state.wait_ended())
                 .await;
@@ -275,7 +273,7 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         if self.state.is_started() && self.state.ended().is_none() {
             tracing::warn!(
-                consumer = self.name,
+                consumer = self.component,
                 "dropped without a stop; it leaves its group in the background"
             );
             let _ = self.events.send(Event::Abandon);

@@ -1,6 +1,8 @@
 //! Whether a consumer takes records or is on its way out.
 
-use std::time::Instant;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -33,13 +35,12 @@ impl Phase {
 /// When to stop finishing, so that enough of the time until `deadline` is left to commit and to leave the group.
 pub(crate) fn finish_by(now: Instant, deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(now);
-    now + left - (left / 4).min(std::time::Duration::from_secs(1))
+    now + left - (left / 4).min(Duration::from_secs(1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_drain_only_comes_nearer() {

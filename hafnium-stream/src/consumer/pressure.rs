@@ -3,7 +3,9 @@
 //! Holding off costs nothing. Pausing throws away what was prefetched, but without polling no rebalance is served; so
 //! a pause comes only after a while without room, and ends only once half of the room is free.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How long to hold off before pausing.
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -255,9 +255,9 @@ impl Workshop {
         );
         if !span.is_disabled() {
             span.record("otel.name", format!("process {}", raw.topic));
-            self.propagation
-                .extract(&span, |name| raw.headers.get_str(name).map(str::to_owned));
         }
+        self.propagation
+            .extract(&span, |name| raw.headers.get_str(name).map(str::to_owned));
         span
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hafnium_core::health::Status;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// After this the polling thread counts as silent. A commit without a coordinator blocks it for a session timeout.
 const SILENT: Duration = Duration::from_secs(30);

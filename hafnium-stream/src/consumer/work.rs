@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::lease::Lease;
 use crate::record::Headers;

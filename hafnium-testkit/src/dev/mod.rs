@@ -16,7 +16,7 @@
 //! database is an outage that looks healthy.
 #![cfg_attr(
     not(any(feature = "postgres", feature = "redis", feature = "kafka")),
-    expect(dead_code, unused_imports, reason = "the ladder has nothing to provide then")
+    expect(dead_code, reason = "the ladder has nothing to provide then")
 )]
 
 mod container;

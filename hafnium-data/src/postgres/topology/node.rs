@@ -1,6 +1,7 @@
 //! What is known of one node, and how evidence changes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -79,12 +80,20 @@ pub(crate) struct NodeState {
     pub(crate) refusals: u32,
     /// Why the node is cut at present.
     pub(crate) cut: Option<super::CutReason>,
+    /// Whether it is up and may be used.
+    pub(crate) fit: bool,
     /// The highest timeline the node ever showed as a primary of the cluster it says it is of.
     peak: Option<u32>,
     last: Option<Observation>,
     failure: Option<Failure>,
-    restarted: bool,
+    /// Since when it has not been up.
+    left: Option<Instant>,
+    outdated: bool,
 }
+
+/// Out of reach for longer than this, and what lies between may have forgotten the idle connections: finding that out
+/// with a user's statement would leave its outcome unknown.
+const ABSENCE: Duration = Duration::from_secs(1);
 
 impl NodeState {
     /// Takes in evidence; false if it is older than what is known.
@@ -93,10 +102,14 @@ impl NodeState {
             return false;
         }
         self.newest = Some(asked);
-        self.restarted = false;
+        self.outdated = false;
         match evidence {
             Evidence::Seen(seen) => {
-                self.restarted = self.last.is_some_and(|last| last.started != seen.started);
+                let absent = self
+                    .left
+                    .take()
+                    .is_some_and(|left| asked.saturating_duration_since(left) > ABSENCE);
+                self.outdated = absent || self.last.is_some_and(|last| last.started != seen.started);
                 self.phase = Phase::Up;
                 self.refusals = 0;
                 self.failure = None;
@@ -111,7 +124,7 @@ impl NodeState {
                     kind: FailureKind::Silent,
                     reason: "does not answer".into(),
                 });
-                self.strike();
+                self.strike(asked);
             }
             Evidence::Failed(failure) => {
                 self.refusals = match failure.kind {
@@ -119,7 +132,7 @@ impl NodeState {
                     _ => 0,
                 };
                 self.failure = Some(failure);
-                self.strike();
+                self.strike(asked);
             }
         }
         true
@@ -128,11 +141,12 @@ impl NodeState {
     pub(crate) fn suspect(&mut self, now: Instant) {
         self.newest = Some(now);
         if self.phase == Phase::Up {
-            self.phase = Phase::Suspect;
+            self.strike(now);
         }
     }
 
-    fn strike(&mut self) {
+    fn strike(&mut self, asked: Instant) {
+        self.left.get_or_insert(asked);
         self.phase = match self.phase {
             Phase::Up => Phase::Suspect,
             Phase::Unheard | Phase::Suspect | Phase::Down => Phase::Down,
@@ -160,9 +174,10 @@ impl NodeState {
         self.peak
     }
 
-    /// Whether the newest answer came from another process than the one before.
-    pub(crate) fn restarted(&self) -> bool {
-        self.restarted
+    /// Whether the newest answer shows that the connections from before are of no use: another process answered, or
+    /// the node had been out of reach for long.
+    pub(crate) fn connections_outdated(&self) -> bool {
+        self.outdated
     }
 
     /// Whether the newest failure shows that the process behind the connections is gone.

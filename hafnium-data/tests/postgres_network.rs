@@ -1,0 +1,165 @@
+//! The Postgres handle behind a network that loses replies or goes silent: a proxy before one real server.
+
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hafnium_core::health::Health;
+use hafnium_core::secret::Secret;
+use hafnium_core::{Classify, Context, Outcome};
+use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, classify, detail};
+use hafnium_testkit::Proxy;
+use hafnium_testkit::postgres::PostgresCluster;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
+
+async fn behind_proxy(database: &str, cx: &Context) -> (Proxy, Postgres) {
+    let cluster = CLUSTER
+        .get_or_init(|| async { PostgresCluster::single().await.unwrap() })
+        .await;
+    let url = cluster.create_database(database).await.unwrap();
+    let server = SocketAddr::from(([127, 0, 0, 1], cluster.port(0)));
+    let proxy = Proxy::start(server).unwrap();
+    let url = url.replace(&server.to_string(), &proxy.address().to_string());
+    let mut settings = PostgresSettings::new(Secret::new(url));
+    settings.max = 5;
+    let postgres = Postgres::connect(settings, cx).await.unwrap();
+    sqlx::query("CREATE TABLE t (id int PRIMARY KEY)")
+        .execute(&postgres)
+        .await
+        .unwrap();
+    (proxy, postgres)
+}
+
+async fn count(postgres: &Postgres) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM t")
+        .fetch_one(postgres)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_commit_without_a_reply_is_unknown_and_repeated_only_when_declared_harmless() {
+    let (proxy, postgres) = behind_proxy("commit", &Context::standalone()).await;
+    proxy.swallow_reply_to("COMMIT");
+    let result: Result<(), sqlx::Error> = postgres
+        .transaction(async |mut tx| {
+            sqlx::query("INSERT INTO t VALUES (1)")
+                .execute(&mut *tx)
+                .await
+                .map(drop)
+        })
+        .await;
+    let error = result.unwrap_err();
+    assert!(
+        matches!(detail(&error), Some(Detail::CommitUnknown { .. })),
+        "{error}"
+    );
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown);
+    assert_eq!(count(&postgres).await, 1, "it did take effect");
+
+    proxy.swallow_reply_to("COMMIT");
+    let runs = AtomicU32::new(0);
+    let result: Result<(), sqlx::Error> = postgres
+        .idempotent()
+        .transaction(async |mut tx| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            let insert = sqlx::query("INSERT INTO t VALUES (2) ON CONFLICT DO NOTHING");
+            insert.execute(&mut *tx).await.map(drop)
+        })
+        .await;
+    result.unwrap();
+    assert_eq!(runs.load(Ordering::Relaxed), 2);
+    assert_eq!(count(&postgres).await, 2);
+}
+
+#[tokio::test]
+async fn a_statement_without_a_reply_is_unknown_and_repeated_only_when_declared_harmless() {
+    let (proxy, postgres) = behind_proxy("statement", &Context::standalone()).await;
+    let insert = "INSERT INTO t VALUES (7) ON CONFLICT DO NOTHING";
+    proxy.swallow_reply_to(insert);
+    let error = sqlx::raw_sql(insert).execute(&postgres).await.unwrap_err();
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown);
+    assert!(!classify(&error).retryable());
+    assert_eq!(count(&postgres).await, 1, "it did take effect");
+
+    proxy.swallow_reply_to(insert);
+    let again = sqlx::raw_sql(insert)
+        .execute(&postgres.idempotent())
+        .await
+        .unwrap();
+    assert_eq!(
+        again.rows_affected(),
+        0,
+        "the second run found the row of the first"
+    );
+}
+
+#[tokio::test]
+async fn a_silent_server_is_found_out_holds_no_one_past_the_deadline_and_comes_back() {
+    let cx = Context::standalone();
+    cx.health().run(cx.tasks(), cx.metrics());
+    let (proxy, postgres) = behind_proxy("silent", &cx).await;
+    assert_eq!(cx.health().report().checks[0].name, "postgres.default");
+
+    proxy.black_hole();
+    let begun = Instant::now();
+    let limit = Duration::from_millis(400);
+    let waiting = (0..20).map(|_| {
+        let view = postgres.within(limit);
+        async move {
+            let error = sqlx::query("SELECT 1").execute(&view).await.unwrap_err();
+            (begun.elapsed(), error)
+        }
+    });
+    for (waited, error) in futures_util::future::join_all(waiting).await {
+        assert!(waited < limit + Duration::from_millis(200), "{waited:?}: {error}");
+        assert!(detail(&error).is_some(), "{error}");
+    }
+
+    while postgres.nodes()[0].state != "down" {
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", postgres.nodes());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("down {:?} after the silence began", begun.elapsed());
+    let error = sqlx::query("SELECT 1")
+        .execute(&postgres.within(limit))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(detail(&error), Some(Detail::NoNode { .. })),
+        "nothing is sent to a silent node: {error}"
+    );
+
+    proxy.heal();
+    assert_eq!(count(&postgres).await, 0);
+    let node = &postgres.nodes()[0];
+    assert_eq!((node.in_use, node.state), (0, "up"), "{node:?}");
+}
+
+#[tokio::test]
+async fn the_health_check_tells_of_the_primary_and_goes_with_the_handle() {
+    let cx = Context::standalone();
+    let (_proxy, postgres) = behind_proxy("health", &cx).await;
+    cx.health().run(cx.tasks(), cx.metrics());
+    let end = Instant::now() + Duration::from_secs(5);
+    while cx.health().report().checks[0].health != Health::Up {
+        assert!(Instant::now() < end, "{:?}", cx.health().report());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(
+        !cx.health().report().checks[0].counts,
+        "a shared check is informational"
+    );
+    drop(postgres);
+    assert!(cx.health().report().checks.is_empty());
+}
