@@ -41,6 +41,12 @@ async fn trio(synchronous: Synchronous) -> (PostgresCluster, Postgres) {
     ] {
         sqlx::query(table).execute(&postgres).await.unwrap();
     }
+    // A failover needs no login: warm connections to the standbys too.
+    let end = Instant::now() + Duration::from_secs(10);
+    while postgres.nodes().iter().any(|node| node.idle < 2) {
+        assert!(Instant::now() < end, "{:?}", postgres.nodes());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     (cluster, postgres)
 }
 
@@ -183,6 +189,18 @@ async fn pair(postgres: &Postgres, id: i64) -> Result<i32, sqlx::Error> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_writer_follows_the_primary_after_kill_9_and_a_promotion() {
     let (cluster, postgres) = trio(Synchronous::AnyOne).await;
+    let standbys: Vec<i32> = cluster
+        .standbys()
+        .into_iter()
+        .map(|node| i32::from(cluster.port(node)))
+        .collect();
+    let reader = postgres.reader();
+    let read_from = sqlx::query_scalar("SELECT inet_server_port()").fetch_one(&reader);
+    let read_from: i32 = read_from.await.unwrap();
+    assert!(
+        standbys.contains(&read_from),
+        "read from {read_from}, not one of {standbys:?}"
+    );
     let (load, workers) = Load::start(&postgres);
     load.more(100).await;
 

@@ -21,6 +21,10 @@ use super::target::{Target, TargetError};
 
 /// Between two attempts at a node that is well but busy (`BUSY`, `TRYAGAIN`); ± 50 % of jitter.
 const BACKOFF: Duration = Duration::from_millis(25);
+/// One try of a start. Short, because only its end tells the probes what is being waited for.
+const TRY: Duration = Duration::from_secs(1);
+/// How long a client without a service around it waits for its first answer.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// A Redis store by name. Cheap to clone; all clones share one connection.
 ///
@@ -135,8 +139,29 @@ impl Redis {
     pub async fn connect(settings: RedisSettings, cx: &Context) -> Result<Self, StartError> {
         let redis = Self::new("default", settings, cx)
             .map_err(|error| StartError::configuration("redis.default", error))?;
-        redis.start(cx).await?;
+        redis.open(CONNECT).await?;
         Ok(redis)
+    }
+
+    /// Starts the monitor, once, and waits for a primary, for `limit` at most.
+    async fn open(&self, limit: Duration) -> Result<(), StartError> {
+        if let Some(monitor) = self.take_monitor() {
+            self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
+        }
+        let mut link = self.inner.link.clone();
+        let settled = link.wait_for(|link| link.stopped || link.is_usable() || link.login_refused);
+        let _found_or_late = Deadline::after(limit).bound("a redis primary", settled).await;
+        let link = self.inner.link.borrow().clone();
+        let component = &self.inner.component;
+        match link.node {
+            Some(_) => Ok(()),
+            None if self.inner.stop.is_cancelled() => Err(StartError::failed(component, "it is stopped")),
+            None if link.login_refused => Err(StartError::configuration(component, link.reason)),
+            None => Err(StartError::unavailable(
+                component,
+                format!("no primary: {}", link.reason),
+            )),
+        }
     }
 
     /// The name of the store.
@@ -289,30 +314,13 @@ impl ConnectionLike for Redis {
 }
 
 impl Component for Redis {
+    #[expect(clippy::misnamed_getters, reason = "as a component it is named with its kind")]
     fn name(&self) -> &str {
         &self.inner.component
     }
 
     fn start<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
-        Box::pin(async move {
-            if let Some(monitor) = self.take_monitor() {
-                self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
-            }
-            let deadline = Deadline::after(Duration::from_secs(5));
-            let component = &self.inner.component;
-            let mut link = self.inner.link.clone();
-            let settled = link.wait_for(|link| link.stopped || link.is_usable() || link.login_refused);
-            let _found_or_late = deadline.bound("a redis primary", settled).await;
-            let link = self.inner.link.borrow().clone();
-            match link.node {
-                Some(_) => Ok(()),
-                None if link.login_refused => Err(StartError::configuration(component, link.reason)),
-                None => Err(StartError::unavailable(
-                    component,
-                    format!("no primary: {}", link.reason),
-                )),
-            }
-        })
+        Box::pin(self.open(TRY))
     }
 
     fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped> {

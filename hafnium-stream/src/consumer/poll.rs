@@ -1,4 +1,7 @@
-//! The thread that owns librdkafka's poll: admission, rebalances, commits, the way out.
+//! The thread that owns librdkafka's poll: admission here, rebalances and commits in its parts.
+
+mod handover;
+mod leave;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,18 +10,18 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hafnium_core::health::Heartbeat;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::time::Instant;
 
 use super::partition::Partitions;
 use super::phase::{Phase, finish_by};
 use super::pressure::{Flow, Pressure};
 use super::process::Workshop;
-use super::rebalance::{Callbacks, Rebalance};
-use super::state::{Ending, Problem, State};
+use super::rebalance::Callbacks;
+use super::state::{Problem, State};
 use super::work::{End, Event, RawRecord, Work};
 
 /// How long a poll waits for records: the longest that an idle consumer takes to notice anything else.
@@ -249,202 +252,11 @@ impl Poller {
         }
     }
 
-    fn serve_rebalances(&mut self, now: Instant) {
-        while let Some(rebalance) = self.consumer.context().next() {
-            match rebalance {
-                Rebalance::Assigned(partitions) => self.assigned(&partitions),
-                Rebalance::Revoked {
-                    partitions,
-                    lost: true,
-                } => {
-                    tracing::warn!(
-                        group = self.shop.group,
-                        count = partitions.count(),
-                        "partitions were lost"
-                    );
-                    for element in partitions.elements() {
-                        if let Some(partition) = self.partitions.remove(element.topic(), element.partition())
-                        {
-                            partition.lease.surrender();
-                            partition.lease.cut.cancel();
-                        }
-                    }
-                    report(
-                        "incremental_unassign",
-                        self.consumer.incremental_unassign(&partitions),
-                    );
-                }
-                Rebalance::Revoked {
-                    partitions,
-                    lost: false,
-                } => {
-                    for element in partitions.elements() {
-                        if let Some(partition) = self.partitions.get_mut(element.topic(), element.partition())
-                        {
-                            partition.surrender();
-                        }
-                    }
-                    let until = now + self.drain_timeout;
-                    self.leaving.push_back(Leaving { partitions, until });
-                }
-            }
-        }
-    }
-
-    fn assigned(&mut self, partitions: &TopicPartitionList) {
-        tracing::info!(
-            group = self.shop.group,
-            count = partitions.count(),
-            "partitions assigned"
-        );
-        self.state.solve(Problem::Subscription);
-        for element in partitions.elements() {
-            self.generation += 1;
-            let partition = self
-                .partitions
-                .insert(element.topic(), element.partition(), self.generation);
-            if self.phase.is_draining() {
-                partition.surrender();
-            }
-        }
-        if self.pressure.is_paused() || self.phase.is_draining() {
-            report("pause", self.consumer.pause(partitions));
-        }
-    }
-
-    /// Gives revoked partitions back once what began of them is finished, or their time is over.
-    fn release(&mut self, now: Instant) {
-        while let Some(leaving) = self.leaving.front() {
-            let elements = leaving.partitions.elements();
-            let in_hand = elements.iter().any(|element| {
-                let partition = self.partitions.get(element.topic(), element.partition());
-                partition.is_some_and(|partition| partition.tracker.in_hand() > 0)
-            });
-            if in_hand && now < leaving.until && !self.phase.is_past(now) {
-                return;
-            }
-            drop(elements);
-            if !self.commit() {
-                // Once more: what is not committed now is done twice, here and by the next member.
-                self.commit();
-            }
-            let Some(leaving) = self.leaving.pop_front() else {
-                return;
-            };
-            let mut unfinished = 0;
-            for element in leaving.partitions.elements() {
-                if let Some(partition) = self.partitions.remove(element.topic(), element.partition()) {
-                    unfinished += partition.tracker.in_hand();
-                    partition.lease.cut.cancel();
-                }
-            }
-            let count = leaving.partitions.count();
-            tracing::info!(
-                group = self.shop.group,
-                count,
-                unfinished,
-                "partitions given back"
-            );
-            report(
-                "incremental_unassign",
-                self.consumer.incremental_unassign(&leaving.partitions),
-            );
-        }
-    }
-
-    /// Commits what is new, in one request. Waits for the answer: asynchronous commits never tell theirs
-    /// (rust-rdkafka #856).
-    fn commit(&mut self) -> bool {
-        let mut list = TopicPartitionList::new();
-        for partition in self.partitions.iter() {
-            if let Some(offset) = partition.to_commit() {
-                let lease = &partition.lease;
-                report(
-                    "commit",
-                    list.add_partition_offset(&lease.topic, lease.partition, Offset::Offset(offset)),
-                );
-            }
-        }
-        if list.count() == 0 {
-            return true;
-        }
-        match self.consumer.commit(&list, CommitMode::Sync) {
-            Ok(()) => {
-                for element in list.elements() {
-                    if let Some(partition) = self.partitions.get_mut(element.topic(), element.partition()) {
-                        partition.committed = element.offset().to_raw();
-                    }
-                }
-                self.state.solve(Problem::Commits);
-                true
-            }
-            Err(error) => {
-                self.state.raise(Problem::Commits, error.to_string());
-                false
-            }
-        }
-    }
-
     fn in_hand(&self) -> usize {
         self.partitions
             .iter()
             .map(|partition| partition.tracker.in_hand())
             .sum()
-    }
-
-    /// Hands back what is left, commits, leaves the group.
-    fn close(mut self) {
-        self.state.set_stragglers(self.stragglers());
-        for partition in self.partitions.iter() {
-            partition.lease.cut.cancel();
-        }
-        if !self.commit() {
-            // Once more: a coordinator may just have moved.
-            self.commit();
-        }
-        self.consumer.context().close();
-        for leaving in self.leaving.drain(..) {
-            report(
-                "incremental_unassign",
-                self.consumer.incremental_unassign(&leaving.partitions),
-            );
-        }
-        let Self {
-            consumer,
-            state,
-            failed,
-            shop,
-            ..
-        } = self;
-        // Leaves the group, and serves the rebalance that comes of it. Without brokers it takes up to a session
-        // timeout (librdkafka), which is why it happens here and not in anybody's `drop`.
-        drop(consumer);
-        tracing::info!(group = shop.group, "the consumer has left its group");
-        state.end(failed.map_or(Ending::Asked, Ending::Failed));
-    }
-
-    /// What is still in hand, by partition.
-    fn stragglers(&self) -> Vec<String> {
-        let live = self.shop.live();
-        let mut names: Vec<String> = self
-            .partitions
-            .iter()
-            .filter(|partition| partition.tracker.in_hand() > 0)
-            .map(|partition| {
-                let lease = &partition.lease;
-                let keys = live
-                    .get(&(lease.topic.clone(), lease.partition))
-                    .copied()
-                    .unwrap_or_default();
-                let records = partition.tracker.in_hand();
-                format!(
-                    "{}[{}]: {records} records of {keys} keys",
-                    lease.topic, lease.partition
-                )
-            })
-            .collect();
-        names.sort();
-        names
     }
 
     fn pause_all(&mut self) {
@@ -453,7 +265,7 @@ impl Poller {
     }
 
     fn resume_all(&mut self) {
-        let list = self.all(|partition| !partition.paused && !partition.leaving);
+        let list = self.all(|partition| !partition.paused);
         report("resume", self.consumer.resume(&list));
     }
 

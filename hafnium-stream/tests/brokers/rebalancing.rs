@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hafnium_core::{Component, Deadline, Stopped};
+use hafnium_stream::Record;
 
 use crate::rig::{LIMIT, Notes, alone, committed, consume, fill, kafka, shared, spec, topic, unique, until};
 
@@ -73,4 +74,42 @@ async fn when_the_coordinator_is_killed_nothing_is_lost_and_commits_go_on() {
     }
     cluster.restart(killed.broker).await.unwrap();
     cluster.await_in_sync(&topic, 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_partition_that_was_paused_when_it_left_is_read_again_when_it_comes_back() {
+    let cluster = shared().await;
+    let topic = topic(&cluster, "paused", 4).await;
+    let group = unique("paused");
+    let kafka = kafka(&cluster).await;
+    fill(&kafka, &topic, 100, 200).await;
+    let (first, second) = (Notes::default(), Notes::default());
+    let (gate, opened) = tokio::sync::watch::channel(false);
+    let taken = first.clone();
+    let gated = move |record: Record<usize>| {
+        let (mut opened, taken) = (opened.clone(), taken.clone());
+        async move {
+            let _ = opened.wait_for(|opened| *opened).await;
+            taken.take(&record);
+            Ok(())
+        }
+    };
+    let small = spec(&topic, &group)
+        .concurrency(4)
+        .max_in_flight(10)
+        .drain_timeout(Duration::from_millis(500));
+    let one = consume(&kafka, small, gated).await;
+    until("records in hand", async || !one.under_way().is_empty()).await;
+    // Without room for longer than the patience of its thread: everything is paused.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let two = consume(&kafka, spec(&topic, &group), second.after(Duration::ZERO)).await;
+    until("the second member", async || second.len() > 10).await;
+    assert_eq!(two.stop(Deadline::after(LIMIT)).await, Stopped::Clean);
+    fill(&kafka, &topic, 100, 200).await;
+    gate.send_replace(true);
+    until("all commits", async || {
+        committed(&cluster, &group, &topic, 4).await.values().sum::<i64>() == 400
+    })
+    .await;
+    assert_eq!(one.stop(Deadline::after(LIMIT)).await, Stopped::Clean);
 }

@@ -111,15 +111,13 @@ impl Topology {
             return actions;
         }
         let (after, outdated) = (node.phase, node.connections_outdated());
+        node.fit &= !outdated;
         if outdated || (after != Phase::Up && node.connection_lost()) {
             actions.push(Action::Drain(id));
         }
         let lost = before == Phase::Up && after != Phase::Up;
         self.settle(&mut actions);
         if after == Phase::Up {
-            if before != Phase::Up && self.usable(id) {
-                actions.push(Action::Warm(id));
-            }
             self.note_writer_position(id, asked);
         }
         self.keep_tempo(lost, now);
@@ -265,11 +263,16 @@ impl Topology {
             } else {
                 None
             };
+            let fit = self.nodes[index].phase == Phase::Up && self.usable(id);
             let node = &mut self.nodes[index];
             if let Some(reason) = reason.filter(|reason| node.cut != Some(*reason)) {
                 actions.push(Action::Cut(id, reason));
             }
             node.cut = reason;
+            if fit && !node.fit {
+                actions.push(Action::Warm(id));
+            }
+            node.fit = fit;
         }
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct NodeState {
     pub(crate) refusals: u32,
     /// Why the node is cut at present.
     pub(crate) cut: Option<super::CutReason>,
+    /// Whether it is up and may be used.
+    pub(crate) fit: bool,
     /// The highest timeline the node ever showed as a primary of the cluster it says it is of.
     peak: Option<u32>,
     last: Option<Observation>,

@@ -115,7 +115,7 @@ fn a_promoted_standby_is_the_writer_at_once_and_the_frozen_primary_is_cut() {
     assert_eq!(world.tell(A, primary(1, 1)), []);
     assert_eq!(world.topology.writer(), Ok(B));
     // Back as a standby it is a normal node again.
-    assert_eq!(world.tell(A, standby(9)), [Action::Drain(A)]);
+    assert_eq!(world.tell(A, standby(9)), [Action::Drain(A), Action::Warm(A)]);
     assert!(!world.topology.deposed(A));
 }
 
@@ -217,7 +217,7 @@ fn a_vanished_process_drains_its_idle_connections_and_a_late_one_does_not() {
     );
     assert_eq!(
         world.tell(A, primary(1, 99)),
-        [Action::Drain(A)],
+        [Action::Drain(A), Action::Warm(A)],
         "restarted between two probes"
     );
 }
@@ -233,6 +233,16 @@ fn a_node_that_was_silent_for_long_gets_new_connections_and_a_short_stall_keeps_
     world.now += Duration::from_secs(2);
     world.tell(A, Evidence::Late);
     assert_eq!(world.tell(A, primary(1, 1)), [Action::Drain(A), Action::Warm(A)]);
+}
+
+#[test]
+fn every_node_is_warmed_once_it_is_known_to_be_of_the_cluster() {
+    let mut world = World::new(3);
+    assert_eq!(world.tell(A, primary(1, 1)), []);
+    assert_eq!(world.tell(B, standby(2)), []);
+    let all = [A, B, C].map(Action::Warm);
+    assert_eq!(world.tell(C, standby(3)), all);
+    assert_eq!(world.tell(B, standby(2)), []);
 }
 
 #[test]
