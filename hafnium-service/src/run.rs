@@ -50,10 +50,19 @@ where
 {
     let begun = Instant::now();
     let info = ServiceInfo::new(service.name, service.version);
-    let mut stage = Stage::open(&service.loader, &service.declarations, &info)?;
+    let signals = Signals::listen()
+        .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
+    let mut stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
     let settings = (service.settings)(&stage.config)?;
     let result = stage.runtime.block_on(async {
-        let mut run = Run::begin(&stage.config, &stage.telemetry, info, service.declarations, begun)?;
+        let mut run = Run::begin(
+            &stage.config,
+            &stage.telemetry,
+            info,
+            service.declarations,
+            signals,
+            begun,
+        )?;
         let outcome = run.serve(settings, setup).await;
         run.end(outcome).await
     });
@@ -72,7 +81,12 @@ struct Stage {
 
 impl Stage {
     #[cfg(feature = "dev-services")]
-    fn open(loader: &Loader, declarations: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
+    fn open(
+        loader: &Loader,
+        declarations: &Declarations,
+        info: &ServiceInfo,
+        signals: &Signals,
+    ) -> Result<Self, Ending> {
         let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
             let config = loader.load()?;
             let (runtime, telemetry) = Self::equip(&config, info)?;
@@ -84,7 +98,14 @@ impl Stage {
             });
         };
         let (runtime, telemetry) = Self::equip(&missing.config, info)?;
-        let (loader, provided) = runtime.block_on(missing.provide(loader.clone()))?;
+        let (loader, provided) = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // What was started so far is stopped with the future that holds it.
+                _ = signals.received() => Err(Ending::clean()),
+                provided = missing.provide(loader.clone()) => provided,
+            }
+        })?;
         Ok(Self {
             config: loader.load()?,
             runtime,
@@ -94,7 +115,7 @@ impl Stage {
     }
 
     #[cfg(not(feature = "dev-services"))]
-    fn open(loader: &Loader, _: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
+    fn open(loader: &Loader, _: &Declarations, info: &ServiceInfo, _: &Signals) -> Result<Self, Ending> {
         let config = loader.load()?;
         let (runtime, telemetry) = Self::equip(&config, info)?;
         Ok(Self {
@@ -152,10 +173,9 @@ impl<'a> Run<'a> {
         telemetry: &'a Arc<Telemetry>,
         info: ServiceInfo,
         declarations: Declarations,
+        signals: Signals,
         begun: Instant,
     ) -> Result<Self, Ending> {
-        let signals = Signals::listen()
-            .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
         let budget = config.get::<ShutdownSettings>()?.budget(drain_delay(config));
         let budget = budget.map_err(|error| Ending::new(Exit::Configuration, error))?;
         let lifecycle = Lifecycle::new();
