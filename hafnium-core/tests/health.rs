@@ -169,6 +169,7 @@ async fn a_check_that_blocks_its_thread_is_found_late() {
         .timeout(Duration::from_millis(50))
         .period(Duration::from_millis(100));
     let _blocks = registry.register(check, || async {
+        #[expect(clippy::disallowed_methods, reason = "what a bad check does")]
         std::thread::sleep(Duration::from_millis(600));
         Status::Up
     });

@@ -179,7 +179,8 @@ async fn a_component_that_panics_while_stopping_is_named_and_the_stop_goes_on() 
 async fn a_background_task_that_does_not_yield_is_named_and_holds_nothing_up() {
     let tasks = Tasks::new();
     tasks.spawn("cruncher", async {
-        std::thread::sleep(Duration::from_millis(700))
+        #[expect(clippy::disallowed_methods, reason = "what a bad task does")]
+        std::thread::sleep(Duration::from_millis(700));
     });
     tasks.spawn("sweeper", std::future::pending());
     sleep(Duration::from_millis(50)).await;

@@ -1,5 +1,9 @@
 //! Signals, seen from outside: this binary runs itself as the process that gets them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes take real time, and one ends itself"
+)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -6,6 +6,7 @@
     clippy::expect_used,
     reason = "a test may end where it stands, its helpers too"
 )]
+#![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -6,6 +6,7 @@
     clippy::print_stdout,
     reason = "a test may end where it stands, its helpers too"
 )]
+#![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};

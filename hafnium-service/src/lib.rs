@@ -45,6 +45,7 @@ mod run;
 mod runtime;
 mod service;
 mod setup;
+mod stage;
 
 pub use app::App;
 pub use classify::classify;

@@ -5,14 +5,15 @@ use std::io::Write;
 use hafnium_core::config::Section;
 use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::{self, Progress, StartSettings};
-use hafnium_core::{Component, Context, Deadline};
-use hafnium_data::postgres::PostgresSection;
+use hafnium_core::{Classify, Component, Context, Deadline, Fault};
+use hafnium_data::postgres::{MigrationError, PostgresSection};
 
 use crate::assembly::{Clients, assemble};
 use crate::declaration::{Declarations, Dependency};
 use crate::ending::Ending;
 use crate::runtime::{self, RuntimeSettings};
 use crate::service::Service;
+use crate::setup::SetupError;
 
 /// Applies the migrations of every declared database. Needs nothing but the databases.
 pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
@@ -63,11 +64,17 @@ pub(crate) async fn migrate_all(declarations: &Declarations, clients: &Clients) 
         let (Some(migrations), Some((name, client))) = (declaration.migrations, client) else {
             continue;
         };
-        let migrated = client.migrate(migrations).await;
-        let migrated = migrated.map_err(|error| {
+        let migrated = client.migrate(migrations).await.map_err(|error| {
+            let exit = match &error {
+                MigrationError::Dirty(_) | MigrationError::Missing { .. } | MigrationError::Changed(_) => {
+                    Exit::Configuration
+                }
+                error if error.fault() == Fault::Dependency => Exit::Unavailable,
+                _ => Exit::Failure,
+            };
             Ending::new(
-                Exit::Failure,
-                format!("postgres.{name}: migration failed: {error}"),
+                exit,
+                format!("postgres.{name}: migration failed: {}", SetupError::from(error)),
             )
         })?;
         let said = match (migrated.applied.len(), migrated.ahead.as_slice()) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::admin::{Admin, AdminSettings, Probes};
-use hafnium_core::config::{Basis, Config, Loader};
+use hafnium_core::config::{Basis, Config};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
 use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
@@ -13,16 +13,16 @@ use hafnium_core::lifecycle::{
 };
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Component, Context, Deadline, ServiceInfo};
-use hafnium_telemetry::{Telemetry, TelemetrySettings};
+use hafnium_telemetry::Telemetry;
 use tokio::time::Instant;
 
 use crate::app::{App, Bound};
 use crate::assembly::{Assembly, assemble};
 use crate::declaration::Declarations;
 use crate::ending::Ending;
-use crate::runtime::{self, RuntimeSettings};
 use crate::service::Service;
 use crate::setup::SetupError;
+use crate::stage::Stage;
 
 /// How long readiness is withdrawn before the listener stops, unless configured: endpoint removal and SIGTERM race.
 pub(crate) fn drain_delay(config: &Config) -> Duration {
@@ -52,7 +52,7 @@ where
     let info = ServiceInfo::new(service.name, service.version);
     let signals = Signals::listen()
         .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
-    let mut stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
+    let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
     let settings = (service.settings)(&stage.config)?;
     let result = stage.runtime.block_on(async {
         let mut run = Run::begin(
@@ -68,84 +68,6 @@ where
     });
     stage.close();
     result
-}
-
-/// What is there before the first component: configuration, runtime, telemetry.
-struct Stage {
-    config: Config,
-    runtime: tokio::runtime::Runtime,
-    telemetry: Arc<Telemetry>,
-    #[cfg(feature = "dev-services")]
-    provided: Option<crate::provide::Provided>,
-}
-
-impl Stage {
-    #[cfg(feature = "dev-services")]
-    fn open(
-        loader: &Loader,
-        declarations: &Declarations,
-        info: &ServiceInfo,
-        signals: &Signals,
-    ) -> Result<Self, Ending> {
-        let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
-            let config = loader.load()?;
-            let (runtime, telemetry) = Self::equip(&config, info)?;
-            return Ok(Self {
-                config,
-                runtime,
-                telemetry,
-                provided: None,
-            });
-        };
-        let (runtime, telemetry) = Self::equip(&missing.config, info)?;
-        let (loader, provided) = runtime.block_on(async {
-            tokio::select! {
-                biased;
-                // What was started so far is stopped with the future that holds it.
-                _ = signals.received() => Err(Ending::clean()),
-                provided = missing.provide(loader.clone()) => provided,
-            }
-        })?;
-        Ok(Self {
-            config: loader.load()?,
-            runtime,
-            telemetry,
-            provided: Some(provided),
-        })
-    }
-
-    #[cfg(not(feature = "dev-services"))]
-    fn open(loader: &Loader, _: &Declarations, info: &ServiceInfo, _: &Signals) -> Result<Self, Ending> {
-        let config = loader.load()?;
-        let (runtime, telemetry) = Self::equip(&config, info)?;
-        Ok(Self {
-            config,
-            runtime,
-            telemetry,
-        })
-    }
-
-    fn equip(
-        config: &Config,
-        info: &ServiceInfo,
-    ) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
-        let settings = config.get::<TelemetrySettings>()?;
-        let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
-            .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
-        let telemetry =
-            Telemetry::install(&settings, info).map_err(|error| Ending::new(Exit::Configuration, error))?;
-        Ok((runtime, Arc::new(telemetry)))
-    }
-
-    /// Ends what the service ended without: blocking tasks that ignore cancellation never keep the process.
-    fn close(&mut self) {
-        #[cfg(feature = "dev-services")]
-        drop(self.provided.take());
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        if let Ok(empty) = runtime {
-            std::mem::replace(&mut self.runtime, empty).shutdown_background();
-        }
-    }
 }
 
 /// A service between its start and its end.

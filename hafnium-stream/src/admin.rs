@@ -45,10 +45,7 @@ pub(crate) fn exists(cluster: &Cluster, topic: &str) -> Result<bool, String> {
     partitions(cluster, topic).map(|found| found.is_some())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "on a thread for blocking calls, which outlives the runtime's timers"
-)]
+/// On a thread for blocking calls, which outlives the runtime's timers.
 fn pause() {
     std::thread::sleep(LOOK);
 }

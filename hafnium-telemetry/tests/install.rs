@@ -46,7 +46,10 @@ fn child() {
     let stopped = runtime.block_on(telemetry.shutdown(Deadline::after(Duration::from_secs(3))));
     assert!(stopped.stragglers().is_empty());
     tracing::info!("the verdict");
-    // As a process that ends without unwinding.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "as a process that ends without unwinding"
+    )]
     std::process::exit(0);
 }
 

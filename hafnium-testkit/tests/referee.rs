@@ -3,6 +3,7 @@
 #![cfg(feature = "postgres")]
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "a test may end where it stands, its helpers too"
 )]
 

@@ -71,6 +71,7 @@ impl Signals {
                 sender.send_replace(Some(signal));
                 let signal = streams.next().await;
                 tracing::warn!(signal = signal.as_str(), "second signal, ending at once");
+                #[expect(clippy::disallowed_methods, reason = "who asks twice wants no drain")]
                 std::process::exit(i32::from(signal.exit_code()));
             });
         })?;

@@ -263,6 +263,7 @@ impl ConnectionLike for Redis {
 }
 
 impl Component for Redis {
+    #[expect(clippy::misnamed_getters, reason = "as a component it is named with its kind")]
     fn name(&self) -> &str {
         &self.inner.component
     }

@@ -1,0 +1,93 @@
+//! What is there before the first component, and after the last one.
+
+use std::sync::Arc;
+
+use hafnium_core::ServiceInfo;
+use hafnium_core::config::{Config, Loader};
+use hafnium_core::exit::Exit;
+use hafnium_core::lifecycle::Signals;
+use hafnium_telemetry::{Telemetry, TelemetrySettings};
+
+use crate::declaration::Declarations;
+use crate::ending::Ending;
+use crate::runtime::{self, RuntimeSettings};
+
+/// Configuration, runtime and telemetry, and in `dev` what was provided.
+pub(crate) struct Stage {
+    pub(crate) config: Config,
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) telemetry: Arc<Telemetry>,
+    #[cfg(feature = "dev-services")]
+    provided: Option<crate::provide::Provided>,
+}
+
+impl Stage {
+    #[cfg(feature = "dev-services")]
+    pub(crate) fn open(
+        loader: &Loader,
+        declarations: &Declarations,
+        info: &ServiceInfo,
+        signals: &Signals,
+    ) -> Result<Self, Ending> {
+        let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
+            let config = loader.load()?;
+            let (runtime, telemetry) = Self::equip(&config, info)?;
+            return Ok(Self {
+                config,
+                runtime,
+                telemetry,
+                provided: None,
+            });
+        };
+        let (runtime, telemetry) = Self::equip(&missing.config, info)?;
+        let (loader, provided) = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // What was started so far is stopped with the future that holds it.
+                _ = signals.received() => Err(Ending::clean()),
+                provided = missing.provide(loader.clone()) => provided,
+            }
+        })?;
+        Ok(Self {
+            config: loader.load()?,
+            runtime,
+            telemetry,
+            provided: Some(provided),
+        })
+    }
+
+    #[cfg(not(feature = "dev-services"))]
+    pub(crate) fn open(
+        loader: &Loader,
+        _: &Declarations,
+        info: &ServiceInfo,
+        _: &Signals,
+    ) -> Result<Self, Ending> {
+        let config = loader.load()?;
+        let (runtime, telemetry) = Self::equip(&config, info)?;
+        Ok(Self {
+            config,
+            runtime,
+            telemetry,
+        })
+    }
+
+    fn equip(
+        config: &Config,
+        info: &ServiceInfo,
+    ) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
+        let settings = config.get::<TelemetrySettings>()?;
+        let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
+            .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+        let telemetry =
+            Telemetry::install(&settings, info).map_err(|error| Ending::new(Exit::Configuration, error))?;
+        Ok((runtime, Arc::new(telemetry)))
+    }
+
+    /// Stops what was provided. Blocking tasks that ignore cancellation never keep the process.
+    pub(crate) fn close(self) {
+        #[cfg(feature = "dev-services")]
+        drop(self.provided);
+        self.runtime.shutdown_background();
+    }
+}
