@@ -85,7 +85,10 @@ fn common(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "500")
         // Topics that appear and leaders that move unannounced are seen within this time; the default is 5 minutes.
         .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("allow.auto.create.topics", "false");
+        .set(
+            "allow.auto.create.topics",
+            settings.auto_create_topics.to_string(),
+        );
     for (key, value) in &settings.librdkafka {
         config.set(key, value.expose());
     }

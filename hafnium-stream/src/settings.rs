@@ -34,6 +34,10 @@ pub struct KafkaSettings {
     /// How many bytes one consumer prefetches from the brokers, beyond what its handlers hold; default 16 MiB.
     #[serde(default = "prefetch_bytes")]
     pub prefetch_bytes: ByteSize,
+    /// Whether a topic that is used for the first time may be made by the broker, with the broker's defaults. Default
+    /// `false`: a misspelled topic is an error. `true` where dev services provided the broker.
+    #[serde(default)]
+    pub auto_create_topics: bool,
     /// Further keys of librdkafka, as it names them (`sasl.username`, `fetch.min.bytes`), for what has no key of its
     /// own. They may hold passwords, so their values never print. A key that would break a guarantee is refused with
     /// the reason.
@@ -76,6 +80,7 @@ impl KafkaSettings {
             buffer_bytes: buffer_bytes(),
             session_timeout: session_timeout(),
             prefetch_bytes: prefetch_bytes(),
+            auto_create_topics: false,
             librdkafka: BTreeMap::new(),
         }
     }
