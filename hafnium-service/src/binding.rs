@@ -34,6 +34,23 @@ pub(crate) fn bind(
     context: &Context,
 ) -> Result<Vec<Arc<dyn Component>>, Ending> {
     let wrong = |reason: String| Ending::new(Exit::Configuration, reason);
+    // First of all the names that a handler is bound to: a misspelled one explains why another has no handler.
+    for (at, (name, _)) in handlers.iter().enumerate() {
+        if !declared.iter().any(|(one, _)| one == name) {
+            let names: Vec<_> = declared.iter().map(|(name, _)| name.as_str()).collect();
+            let names = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            return Err(wrong(format!(
+                "a handler is bound to consumer {name:?}, which is not declared; declared: {names}"
+            )));
+        }
+        if handlers[..at].iter().any(|(one, _)| one == name) {
+            return Err(wrong(format!("two handlers are bound to consumer {name:?}")));
+        }
+    }
     let mut consumers = Vec::new();
     for (name, spec) in declared {
         let found = handlers.iter().position(|(bound, _)| bound == name);
@@ -58,13 +75,6 @@ pub(crate) fn bind(
         })?;
         let consumer = make(name, spec.clone(), cluster, context);
         consumers.push(consumer.map_err(|error| wrong(format!("consumer {name:?}: {error}")))?);
-    }
-    if let Some((name, _)) = handlers.first() {
-        let names: Vec<_> = declared.iter().map(|(name, _)| name.as_str()).collect();
-        return Err(wrong(format!(
-            "a handler is bound to consumer {name:?}, which is not declared or has one already; declared: {}",
-            names.join(", ")
-        )));
     }
     Ok(consumers)
 }

@@ -186,6 +186,10 @@ impl<'a> Run<'a> {
             handlers,
         } = app.take_bound();
 
+        // Before anyone is let in: names that do not pair up end the start.
+        #[cfg(feature = "kafka")]
+        let consumers = crate::binding::bind(&self.declarations.consumers, handlers, &kafka, &self.context)?;
+
         let router = envelope(router.unwrap_or_default(), &http, self.context.metrics());
         let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
         self.workloads
@@ -193,8 +197,6 @@ impl<'a> Run<'a> {
 
         #[cfg(feature = "kafka")]
         {
-            let consumers =
-                crate::binding::bind(&self.declarations.consumers, handlers, &kafka, &self.context)?;
             self.workloads.extend(consumers.iter().cloned());
             lifecycle::start(&consumers, &self.context, deadline, &self.progress).await?;
         }

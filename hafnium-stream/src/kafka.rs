@@ -21,6 +21,11 @@ pub(crate) const SECONDS: &[f64] = &[
 /// Any broker answers for this topic, whether it exists or not; nothing is created by asking.
 const PROBED_TOPIC: &str = "__consumer_offsets";
 
+/// One try of a start. Short, because only its end tells the probes what is being waited for.
+const TRY: Duration = Duration::from_secs(1);
+/// How long a client without a service around it waits for its first answer.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// A Kafka cluster by name. Cheap to clone; all clones share one native producer.
 ///
 /// As a component it starts once a broker has answered, and stops once every record under way is acknowledged. Its
@@ -95,8 +100,25 @@ impl Kafka {
     pub async fn connect(settings: KafkaSettings, cx: &Context) -> Result<Self, StartError> {
         let kafka = Self::new("default", settings, cx)
             .map_err(|error| StartError::configuration("kafka.default", error))?;
-        kafka.start(cx).await?;
+        kafka.open(CONNECT).await?;
         Ok(kafka)
+    }
+
+    /// Makes the producer, once, and waits for any broker's answer, for `limit` at most.
+    async fn open(&self, limit: Duration) -> Result<(), StartError> {
+        let cluster = &self.cluster;
+        let config = native::producer(&cluster.settings, &cluster.client_id);
+        let context = || Deliveries {
+            trouble: cluster.trouble.clone(),
+        };
+        cluster
+            .link
+            .open(format!("kafka-{}", cluster.declared), &config, context)
+            .map_err(|error| StartError::configuration(&cluster.component, error))?;
+        cluster
+            .reach(limit)
+            .await
+            .map_err(|reason| StartError::unavailable(&cluster.component, reason))
     }
 
     /// The name of the cluster.
@@ -148,21 +170,7 @@ impl Component for Kafka {
     }
 
     fn start<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
-        Box::pin(async move {
-            let cluster = &self.cluster;
-            let config = native::producer(&cluster.settings, &cluster.client_id);
-            let context = || Deliveries {
-                trouble: cluster.trouble.clone(),
-            };
-            cluster
-                .link
-                .open(format!("kafka-{}", cluster.declared), &config, context)
-                .map_err(|error| StartError::configuration(&cluster.component, error))?;
-            cluster
-                .reach(Duration::from_secs(5))
-                .await
-                .map_err(|reason| StartError::unavailable(&cluster.component, reason))
-        })
+        Box::pin(self.open(TRY))
     }
 
     fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped> {

@@ -2,8 +2,9 @@
 
 use hafnium::axum::extract::{Path, State};
 use hafnium::axum::{Router, routing::get};
+use hafnium::http::{Json, Problem};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Our own keys, below `settings`: in `hafnium.toml`, or as `HAFNIUM__SETTINGS__GREETING`.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -18,18 +19,24 @@ fn hello() -> String {
     "Hello".into()
 }
 
-async fn greet(State(settings): State<Settings>, Path(name): Path<String>) -> String {
-    format!("{}, {name}!\n", settings.greeting)
+#[derive(Serialize)]
+struct Greeting {
+    text: String,
+}
+
+async fn greet(State(own): State<Settings>, Path(name): Path<String>) -> Result<Json<Greeting>, Problem> {
+    if name.chars().count() > 64 {
+        return Err(Problem::bad_request("a name has at most 64 characters"));
+    }
+    let text = format!("{}, {name}!", own.greeting);
+    Ok(Json(Greeting { text }))
 }
 
 fn main() -> std::process::ExitCode {
-    hafnium::Service::new("quickstart", env!("CARGO_PKG_VERSION"))
-        .settings::<Settings>()
-        .run(async |app| {
-            let routes = Router::new()
-                .route("/greet/{name}", get(greet))
-                .with_state(app.settings().clone());
-            app.serve(routes);
-            Ok(())
-        })
+    let service = hafnium::Service::new("quickstart", env!("CARGO_PKG_VERSION"));
+    service.settings::<Settings>().run(async |app| {
+        let routes = Router::new().route("/greet/{name}", get(greet));
+        app.serve(routes.with_state(app.settings().clone()));
+        Ok(())
+    })
 }

@@ -160,8 +160,9 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::new`] and [`Component::start`].
     pub async fn connect(settings: PostgresSettings, cx: &Context) -> Result<Self, StartError> {
+        let timeout = settings.timeout.get();
         let postgres = Self::new("default", settings, cx)?;
-        postgres.start(cx).await?;
+        postgres.open(timeout).await?;
         Ok(postgres)
     }
 

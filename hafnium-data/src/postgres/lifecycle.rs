@@ -8,6 +8,8 @@ use hafnium_core::{Component, Context, Deadline, StartError, Stopped};
 
 use super::handle::Postgres;
 
+/// One try of a start. Short, because only its end tells the probes what is being waited for.
+const TRY: Duration = Duration::from_secs(1);
 /// Between two looks at what can't be awaited.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -16,52 +18,12 @@ impl Component for Postgres {
         &self.shared.component
     }
 
-    /// Waits for a writable primary, no longer than `timeout` of the settings; calling again goes on waiting.
+    /// Waits for a writable primary, a second at most; calling again goes on waiting.
     ///
     /// The probes run on tasks of their own, because pools must work until all background tasks of the service have
     /// ended. Credentials that every answering node refused three times are an error of the configuration.
     fn start<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
-        Box::pin(async move {
-            let client = self.client();
-            let name = &self.shared.component;
-            let probes = self
-                .shared
-                .probes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(probes) = probes {
-                client.monitor.start(probes, &client.tracker, &client.stop);
-            }
-            let deadline = self.view().deadline();
-            let mut snapshots = client.monitor.watch();
-            loop {
-                if client.is_closed() {
-                    return Err(StartError::failed(name, "it was stopped"));
-                }
-                let writer = snapshots.borrow_and_update().writer;
-                if writer.is_ok() && !client.monitor.writer_is_read_only() {
-                    return Ok(());
-                }
-                if let Some(reason) = client.monitor.credentials_refused() {
-                    return Err(StartError::configuration(
-                        name,
-                        format!("url: login refused: {reason}"),
-                    ));
-                }
-                if deadline.is_past() {
-                    let reason = client.monitor.explain();
-                    let reason = format!(
-                        "no writable primary within {:?}: {reason}",
-                        self.shared.settings.timeout.get()
-                    );
-                    return Err(StartError::unavailable(name, reason));
-                }
-                let look = LOOK.min(deadline.remaining());
-                // Only a change of the writer is published; refusals and read-only primaries are looked for.
-                let _ = tokio::time::timeout(look, snapshots.changed()).await;
-            }
-        })
+        Box::pin(self.open(TRY))
     }
 
     /// Refuses new operations, waits for those in flight, then closes every connection. What is still in flight at
@@ -94,5 +56,47 @@ impl Component for Postgres {
                 Stopped::Incomplete(stragglers)
             }
         })
+    }
+}
+
+impl Postgres {
+    /// Starts the probes, once, and waits for a writable primary, for `limit` at most.
+    pub(super) async fn open(&self, limit: Duration) -> Result<(), StartError> {
+        let client = self.client();
+        let name = &self.shared.component;
+        let probes = self
+            .shared
+            .probes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(probes) = probes {
+            client.monitor.start(probes, &client.tracker, &client.stop);
+        }
+        let deadline = self.within(limit).deadline();
+        let mut snapshots = client.monitor.watch();
+        loop {
+            if client.is_closed() {
+                return Err(StartError::failed(name, "it was stopped"));
+            }
+            let writer = snapshots.borrow_and_update().writer;
+            if writer.is_ok() && !client.monitor.writer_is_read_only() {
+                return Ok(());
+            }
+            if let Some(reason) = client.monitor.credentials_refused() {
+                return Err(StartError::configuration(
+                    name,
+                    format!("url: login refused: {reason}"),
+                ));
+            }
+            if deadline.is_past() {
+                let reason = client.monitor.explain();
+                let reason = format!("no writable primary within {limit:?}: {reason}");
+                return Err(StartError::unavailable(name, reason));
+            }
+            let look = LOOK.min(deadline.remaining());
+            // Only a change of the writer is published; refusals and read-only primaries are looked for.
+            let _ = tokio::time::timeout(look, snapshots.changed()).await;
+        }
     }
 }

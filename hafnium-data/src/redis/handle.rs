@@ -18,6 +18,11 @@ use super::monitor::Monitor;
 use super::settings::RedisSettings;
 use super::target::{Target, TargetError};
 
+/// One try of a start. Short, because only its end tells the probes what is being waited for.
+const TRY: Duration = Duration::from_secs(1);
+/// How long a client without a service around it waits for its first answer.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// A Redis store by name. Cheap to clone; all clones share one connection.
 ///
 /// It is a redis-rs connection: [`redis::AsyncCommands`] and pipelines work on `&mut` of a clone. A command waits for
@@ -130,8 +135,26 @@ impl Redis {
     pub async fn connect(settings: RedisSettings, cx: &Context) -> Result<Self, StartError> {
         let redis = Self::new("default", settings, cx)
             .map_err(|error| StartError::configuration("redis.default", error))?;
-        redis.start(cx).await?;
+        redis.open(CONNECT).await?;
         Ok(redis)
+    }
+
+    /// Starts the monitor, once, and waits for a primary, for `limit` at most.
+    async fn open(&self, limit: Duration) -> Result<(), StartError> {
+        let monitor = self
+            .inner
+            .monitor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(monitor) = monitor {
+            self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
+        }
+        let deadline = Deadline::after(limit);
+        match self.primary_after(0, deadline).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(StartError::unavailable(&self.inner.component, error)),
+        }
     }
 
     /// The name of the store.
@@ -246,22 +269,7 @@ impl Component for Redis {
     }
 
     fn start<'a>(&'a self, _cx: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
-        Box::pin(async move {
-            let monitor = self
-                .inner
-                .monitor
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(monitor) = monitor {
-                self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
-            }
-            let deadline = Deadline::after(Duration::from_secs(5));
-            match self.primary_after(0, deadline).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(StartError::unavailable(&self.inner.component, error)),
-            }
-        })
+        Box::pin(self.open(TRY))
     }
 
     fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped> {

@@ -1,0 +1,66 @@
+//! The service that the conformance tests run: one case per process, chosen by `CONFORMANCE_CASE`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hafnium::axum::Router;
+use hafnium::axum::extract::Path;
+use hafnium::axum::routing::{get, post};
+use hafnium::http::Json;
+use hafnium::kafka::{Failure, Record};
+use hafnium::{Service, SetupError};
+
+fn main() -> ExitCode {
+    let service = Service::new("conformance", env!("CARGO_PKG_VERSION"));
+    let consuming =
+        |service: Service| service.consumer("payments", |one| one.topic("payments").group("conformance"));
+    let case = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
+    match case.as_str() {
+        "database" => service.postgres("ledger", |ledger| ledger).run(serve),
+        "cache" => service.redis("velocity").run(serve),
+        "events" => service.kafka("events").run(serve),
+        "all" => service
+            .postgres("ledger", |ledger| ledger)
+            .redis("velocity")
+            .kafka("events")
+            .run(serve),
+        "unhandled-consumer" => consuming(service).run(serve),
+        "misspelled-consumer" => consuming(service).run(async |app| {
+            app.consume("paymnets", ignore);
+            Ok(())
+        }),
+        "misspelled-redis" => service.run(async |app| {
+            app.redis("velocty")?;
+            Ok(())
+        }),
+        "failing-set-up" => service.run(async |_| Err(SetupError::new("the model can't be read"))),
+        "" => service.run(serve),
+        other => panic!("CONFORMANCE_CASE: no case is called {other:?}"),
+    }
+}
+
+async fn serve(app: hafnium::App) -> Result<(), SetupError> {
+    let routes = Router::new()
+        .route("/", get(async || "hello\n"))
+        .route("/slow/{milliseconds}", get(slow))
+        .route("/broken", get(broken))
+        .route(
+            "/echo",
+            post(async |Json(value): Json<serde_json::Value>| Json(value)),
+        );
+    app.serve(routes);
+    Ok(())
+}
+
+async fn slow(Path(milliseconds): Path<u64>) -> &'static str {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    "done\n"
+}
+
+async fn broken() -> &'static str {
+    panic!("the handler is broken")
+}
+
+async fn ignore(_: Record<serde_json::Value>) -> Result<(), Failure> {
+    Ok(())
+}
