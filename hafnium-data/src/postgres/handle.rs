@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
-use hafnium_core::{Component, Context, StartError};
+use hafnium_core::{Context, StartError};
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;

@@ -4,6 +4,7 @@
 //! A broken or silent connection after the command was handed over means *unknown*.
 
 use std::error::Error as _;
+use std::sync::Arc;
 
 use hafnium_core::{Classified, Fault, Outcome};
 use redis::{ErrorKind, RedisError};
@@ -95,8 +96,14 @@ pub(crate) fn casts_doubt(error: &RedisError) -> bool {
 }
 
 fn detail(error: &RedisError) -> Option<&Detail> {
-    let io = error.source()?.downcast_ref::<std::io::Error>()?;
-    io.get_ref()?.downcast_ref::<Detail>()
+    // redis-rs gives the `Arc` around the error as its source, not the error.
+    let source = error
+        .source()?
+        .downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    source
+        .downcast_ref::<std::io::Error>()?
+        .get_ref()?
+        .downcast_ref::<Detail>()
 }
 
 fn not_run(retryable: bool, fault: Fault, code: &'static str) -> Classified {
