@@ -87,7 +87,7 @@ fn common(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set(
             "allow.auto.create.topics",
-            settings.allow_auto_create_topics.to_string(),
+            settings.auto_create_topics.to_string(),
         );
     for (key, value) in &settings.librdkafka {
         config.set(key, value);

@@ -34,10 +34,10 @@ pub struct KafkaSettings {
     /// How many bytes one consumer prefetches from the brokers, beyond what its handlers hold; default 16 MiB.
     #[serde(default = "prefetch_bytes")]
     pub prefetch_bytes: ByteSize,
-    /// Whether a topic that does not exist is made by the broker when it is first used, where the broker does that at
-    /// all; default `false`, so that a misspelled topic is an error. Dev services set it.
+    /// Whether a topic that is used for the first time may be made by the broker, with the broker's defaults. Default
+    /// `false`: a misspelled topic is an error. `true` where dev services provided the broker.
     #[serde(default)]
-    pub allow_auto_create_topics: bool,
+    pub auto_create_topics: bool,
     /// Further keys of librdkafka, as it names them (`sasl.username`, `fetch.min.bytes`), for what has no key of its
     /// own. A key that would break a guarantee, or that holds a secret, is refused with the reason.
     #[serde(default)]
@@ -82,7 +82,7 @@ impl KafkaSettings {
             buffer_bytes: buffer_bytes(),
             session_timeout: session_timeout(),
             prefetch_bytes: prefetch_bytes(),
-            allow_auto_create_topics: false,
+            auto_create_topics: false,
             librdkafka: BTreeMap::new(),
             librdkafka_secrets: BTreeMap::new(),
         }
