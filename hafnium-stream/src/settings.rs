@@ -39,10 +39,12 @@ pub struct KafkaSettings {
     #[serde(default)]
     pub auto_create_topics: bool,
     /// Further keys of librdkafka, as it names them (`sasl.username`, `fetch.min.bytes`), for what has no key of its
-    /// own. They may hold passwords, so their values never print. A key that would break a guarantee is refused with
-    /// the reason.
+    /// own. A key that would break a guarantee, or that holds a secret, is refused with the reason.
     #[serde(default)]
-    pub librdkafka: BTreeMap<String, Secret>,
+    pub librdkafka: BTreeMap<String, String>,
+    /// Keys of librdkafka whose values are secrets (`sasl.password`, `ssl.key.pem`); otherwise as `librdkafka`.
+    #[serde(default)]
+    pub librdkafka_secrets: BTreeMap<String, Secret>,
 }
 
 fn delivery_timeout() -> Duration {
@@ -82,6 +84,7 @@ impl KafkaSettings {
             prefetch_bytes: prefetch_bytes(),
             auto_create_topics: false,
             librdkafka: BTreeMap::new(),
+            librdkafka_secrets: BTreeMap::new(),
         }
     }
 }
