@@ -19,7 +19,7 @@ fn conformance(case: &str) -> Launch {
 
 /// Starts with a configuration that must be refused; gives the report.
 async fn refused(launch: Launch) -> String {
-    let ended = launch.to_end(START).await;
+    let ended = launch.finish(START).await;
     let report = ended.exited(78).to_owned();
     let Ended { stdout, .. } = ended;
     assert!(
@@ -215,7 +215,7 @@ async fn check_names_what_it_can_not_reach() {
         .variable("REDIS_URL", format!("redis://:{CANARY}@127.0.0.1:{closed}"))
         .variable("HAFNIUM__START__DEADLINE", "1s")
         .argument("check");
-    let ended = launch.to_end(START).await;
+    let ended = launch.finish(START).await;
     let said = ended.exited(69);
     assert!(
         said.contains("check failed: redis.velocity: required dependency is unavailable"),
@@ -236,13 +236,13 @@ async fn a_command_that_is_not_understood_ends_with_2() {
         for argument in arguments {
             launch = launch.argument(*argument);
         }
-        let ended = launch.to_end(START).await;
+        let ended = launch.finish(START).await;
         assert!(
             ended.exited(2).contains("For more information, try '--help'"),
             "{ended:?}"
         );
     }
-    let ended = conformance("").argument("healthcheck").to_end(START).await;
+    let ended = conformance("").argument("healthcheck").finish(START).await;
     assert!(ended.exited(1).contains("/livez: "), "{ended:?}");
 }
 

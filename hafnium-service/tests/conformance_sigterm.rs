@@ -246,7 +246,7 @@ async fn a_set_up_that_can_not_work_says_why() {
         ),
         ("failing-set-up", 1, "set-up failed: the model can't be read"),
     ] {
-        let ended = conformance(case).to_end(START).await;
+        let ended = conformance(case).finish(START).await;
         let said = ended.exited(code);
         assert!(said.contains(reason), "{case}: {said}");
         assert_eq!(said.trim().lines().count(), 1, "one line of reason: {said}");

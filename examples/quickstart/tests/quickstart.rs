@@ -56,7 +56,7 @@ async fn a_variable_wins_over_the_file() {
 async fn a_misspelled_setting_is_refused() {
     let ended = quickstart()
         .variable("HAFNIUM__SETTINGS__GREETNG", "Servus")
-        .to_end(LIMIT)
+        .finish(LIMIT)
         .await;
     let report = ended.exited(78);
     assert!(report.contains("did you mean `settings.greeting`?"), "{report}");

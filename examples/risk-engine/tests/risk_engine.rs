@@ -39,14 +39,14 @@ async fn payments_are_scored_once_and_nothing_that_fails_takes_the_service_down(
 
 async fn before_the_first_start(rig: &Rig, outputs: &mut Outputs) {
     for done in ["1 applied", "up to date"] {
-        let migrated = rig.launch().argument("migrate").to_end(LIMIT).await;
+        let migrated = rig.launch().argument("migrate").finish(LIMIT).await;
         assert_eq!(
             migrated.exited(0).trim(),
             format!("postgres.ledger: migrations: {done}")
         );
         outputs.ended(&migrated);
     }
-    let checked = rig.launch().argument("check").to_end(LIMIT).await;
+    let checked = rig.launch().argument("check").finish(LIMIT).await;
     checked.exited(0);
     let lines: Vec<_> = checked.stdout.lines().collect();
     assert_eq!(
@@ -68,7 +68,7 @@ async fn before_the_first_start(rig: &Rig, outputs: &mut Outputs) {
             format!("redis://127.0.0.1:{closed}"),
         )
         .variable("HAFNIUM__START__DEADLINE", "3s");
-    let checked = down.argument("check").to_end(LIMIT).await;
+    let checked = down.argument("check").finish(LIMIT).await;
     assert!(
         checked.exited(69).starts_with("check failed: redis.velocity: "),
         "{checked:?}"
@@ -284,7 +284,7 @@ async fn healthcheck_tells_whether_it_runs(rig: &Rig, service: Service, outputs:
     let admin = service.admin.to_string();
     let healthcheck = || {
         let launch = rig.launch().variable("HAFNIUM__ADMIN__PORT", &admin);
-        launch.argument("healthcheck").to_end(Duration::from_secs(5))
+        launch.argument("healthcheck").finish(Duration::from_secs(5))
     };
     healthcheck().await.exited(0);
     let ended = service.stop(Duration::from_secs(20)).await;

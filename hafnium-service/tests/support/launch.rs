@@ -78,7 +78,7 @@ impl Launch {
     }
 
     /// Starts it and waits for its end.
-    pub(crate) async fn to_end(self, limit: Duration) -> Ended {
+    pub(crate) async fn finish(self, limit: Duration) -> Ended {
         self.start().end(limit).await
     }
 }
