@@ -57,7 +57,7 @@ pub(crate) fn assemble(
                 use hafnium_data::redis::{Redis, RedisSettings};
                 let settings = config.named::<RedisSettings>(name)?;
                 let client = Redis::new(name, settings, cx)
-                    .map_err(|error| impossible("redis", name, "url", error))?;
+                    .map_err(|error| impossible(format!("redis.{name}.url: {error}")))?;
                 assembly.components.push(Arc::new(client.clone()));
                 assembly.clients.redis.push((name.clone(), client));
             }
@@ -66,7 +66,8 @@ pub(crate) fn assemble(
                 use hafnium_stream::{Kafka, KafkaSettings};
                 let settings = config.named::<KafkaSettings>(name)?;
                 let client = Kafka::new(name, settings, cx)
-                    .map_err(|error| impossible("kafka", name, "bootstrap_servers", error))?;
+                    // The error begins with the key below the cluster.
+                    .map_err(|error| impossible(format!("kafka.{name}.{error}")))?;
                 assembly.components.push(Arc::new(client.clone()));
                 assembly.clients.kafka.push((name.clone(), client));
             }
@@ -76,10 +77,7 @@ pub(crate) fn assemble(
 }
 
 /// Settings that a client can't work with.
-#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
-fn impossible(section: &str, name: &str, key: &str, error: impl std::fmt::Display) -> Ending {
-    Ending::new(
-        hafnium_core::exit::Exit::Configuration,
-        format!("{section}.{name}.{key}: {error}"),
-    )
+#[cfg(any(feature = "redis", feature = "kafka"))]
+fn impossible(reason: String) -> Ending {
+    Ending::new(hafnium_core::exit::Exit::Configuration, reason)
 }

@@ -79,6 +79,11 @@ impl Missing {
             {
                 let provided = provided.map_err(|error| Ending::new(Exit::Unavailable, error))?;
                 loader = loader.provide(&place(dependency), provided.url, ORIGIN);
+                // A broker that has just been started has no topics, and nobody is there to make them.
+                #[cfg(feature = "kafka")]
+                if let Dependency::Kafka(name) = dependency {
+                    loader = loader.provide(&format!("kafka.{name}.auto_create_topics"), "true", ORIGIN);
+                }
             }
         }
         Ok((

@@ -50,10 +50,19 @@ where
 {
     let begun = Instant::now();
     let info = ServiceInfo::new(service.name, service.version);
-    let stage = Stage::open(&service.loader, &service.declarations, &info)?;
+    let signals = Signals::listen()
+        .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
+    let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
     let settings = (service.settings)(&stage.config)?;
     let result = stage.runtime.block_on(async {
-        let mut run = Run::begin(&stage.config, &stage.telemetry, info, service.declarations, begun)?;
+        let mut run = Run::begin(
+            &stage.config,
+            &stage.telemetry,
+            info,
+            service.declarations,
+            signals,
+            begun,
+        )?;
         let outcome = run.serve(settings, setup).await;
         run.end(outcome).await
     });
@@ -86,10 +95,9 @@ impl<'a> Run<'a> {
         telemetry: &'a Arc<Telemetry>,
         info: ServiceInfo,
         declarations: Declarations,
+        signals: Signals,
         begun: Instant,
     ) -> Result<Self, Ending> {
-        let signals = Signals::listen()
-            .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
         let budget = config.get::<ShutdownSettings>()?.budget(drain_delay(config));
         let budget = budget.map_err(|error| Ending::new(Exit::Configuration, error))?;
         let lifecycle = Lifecycle::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hafnium_core::ServiceInfo;
 use hafnium_core::config::{Config, Loader};
 use hafnium_core::exit::Exit;
+use hafnium_core::lifecycle::Signals;
 use hafnium_telemetry::{Telemetry, TelemetrySettings};
 
 use crate::declaration::Declarations;
@@ -26,6 +27,7 @@ impl Stage {
         loader: &Loader,
         declarations: &Declarations,
         info: &ServiceInfo,
+        signals: &Signals,
     ) -> Result<Self, Ending> {
         let Some(missing) = crate::provide::missing(loader, declarations, &info.name) else {
             let config = loader.load()?;
@@ -38,7 +40,14 @@ impl Stage {
             });
         };
         let (runtime, telemetry) = Self::equip(&missing.config, info)?;
-        let (loader, provided) = runtime.block_on(missing.provide(loader.clone()))?;
+        let (loader, provided) = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // What was started so far is stopped with the future that holds it.
+                _ = signals.received() => Err(Ending::clean()),
+                provided = missing.provide(loader.clone()) => provided,
+            }
+        })?;
         Ok(Self {
             config: loader.load()?,
             runtime,
@@ -48,7 +57,12 @@ impl Stage {
     }
 
     #[cfg(not(feature = "dev-services"))]
-    pub(crate) fn open(loader: &Loader, _: &Declarations, info: &ServiceInfo) -> Result<Self, Ending> {
+    pub(crate) fn open(
+        loader: &Loader,
+        _: &Declarations,
+        info: &ServiceInfo,
+        _: &Signals,
+    ) -> Result<Self, Ending> {
         let config = loader.load()?;
         let (runtime, telemetry) = Self::equip(&config, info)?;
         Ok(Self {

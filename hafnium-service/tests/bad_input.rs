@@ -80,6 +80,15 @@ async fn a_missing_secret_file_is_named() {
 }
 
 #[tokio::test]
+async fn a_value_that_a_client_refuses_is_named_by_its_own_key() {
+    let launch = conformance("events")
+        .variable("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+        .variable("HAFNIUM__KAFKA__EVENTS__PREFETCH_BYTES", "1B");
+    let report = refused(launch).await;
+    line(&report, "kafka.events.prefetch_bytes: expected \"1KiB\"");
+}
+
+#[tokio::test]
 async fn every_problem_is_in_one_report_and_no_secret_is() {
     let launch = conformance("all")
         .file(

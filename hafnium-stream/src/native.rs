@@ -85,8 +85,14 @@ fn common(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "500")
         // Topics that appear and leaders that move unannounced are seen within this time; the default is 5 minutes.
         .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("allow.auto.create.topics", "false");
+        .set(
+            "allow.auto.create.topics",
+            settings.auto_create_topics.to_string(),
+        );
     for (key, value) in &settings.librdkafka {
+        config.set(key, value);
+    }
+    for (key, value) in &settings.librdkafka_secrets {
         config.set(key, value.expose());
     }
     config
@@ -186,13 +192,17 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
             return value(key, reason);
         }
     }
-    for key in settings.librdkafka.keys() {
+    for key in settings
+        .librdkafka
+        .keys()
+        .chain(settings.librdkafka_secrets.keys())
+    {
         if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == key) {
-            return Err(SettingsError::Refused {
-                key: key.clone(),
-                reason,
-            });
+            return refused(key, reason);
         }
+    }
+    if let Some(key) = settings.librdkafka.keys().find(|key| holds_a_secret(key)) {
+        return refused(key, "it holds a secret: set it below librdkafka_secrets");
     }
     // librdkafka checks names and ranges of the rest, without a client and without I/O.
     let native = |error: KafkaError| SettingsError::Native {
@@ -213,6 +223,20 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
     Ok(())
 }
 
+fn refused(key: &str, reason: &'static str) -> Result<(), SettingsError> {
+    Err(SettingsError::Refused {
+        key: key.to_owned(),
+        reason,
+    })
+}
+
+/// Whether the value of that key of librdkafka must not be shown.
+fn holds_a_secret(key: &str) -> bool {
+    ["password", "secret", "ssl.key.pem", "sasl.oauthbearer.config"]
+        .iter()
+        .any(|part| key.contains(part))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +244,7 @@ mod tests {
 
     fn with(key: &str, value: &str) -> KafkaSettings {
         let mut settings = KafkaSettings::new("localhost:9092");
-        settings.librdkafka.insert(key.into(), Secret::new(value));
+        settings.librdkafka.insert(key.into(), value.into());
         settings
     }
 
@@ -243,6 +267,24 @@ mod tests {
             let error = check(&with(key, value)).unwrap_err().to_string();
             assert!(error.contains(key) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_secret_has_its_own_place_and_is_refused_elsewhere() {
+        let error = check(&with("sasl.password", "hunter2")).unwrap_err().to_string();
+        assert!(
+            error.contains("librdkafka_secrets") && !error.contains("hunter2"),
+            "{error}"
+        );
+        let mut settings = KafkaSettings::new("localhost:9092");
+        settings
+            .librdkafka_secrets
+            .insert("sasl.password".into(), Secret::new("hunter2"));
+        assert_eq!(check(&settings), Ok(()));
+        assert_eq!(
+            consumer(&settings, "c", "g", "earliest").get("sasl.password"),
+            Some("hunter2")
+        );
     }
 
     #[test]

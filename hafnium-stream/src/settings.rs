@@ -34,11 +34,17 @@ pub struct KafkaSettings {
     /// How many bytes one consumer prefetches from the brokers, beyond what its handlers hold; default 16 MiB.
     #[serde(default = "prefetch_bytes")]
     pub prefetch_bytes: ByteSize,
-    /// Further keys of librdkafka, as it names them (`sasl.username`, `fetch.min.bytes`), for what has no key of its
-    /// own. They may hold passwords, so their values never print. A key that would break a guarantee is refused with
-    /// the reason.
+    /// Whether a topic that is used for the first time may be made by the broker, with the broker's defaults. Default
+    /// `false`: a misspelled topic is an error. `true` where dev services provided the broker.
     #[serde(default)]
-    pub librdkafka: BTreeMap<String, Secret>,
+    pub auto_create_topics: bool,
+    /// Further keys of librdkafka, as it names them (`sasl.username`, `fetch.min.bytes`), for what has no key of its
+    /// own. A key that would break a guarantee, or that holds a secret, is refused with the reason.
+    #[serde(default)]
+    pub librdkafka: BTreeMap<String, String>,
+    /// Keys of librdkafka whose values are secrets (`sasl.password`, `ssl.key.pem`); otherwise as `librdkafka`.
+    #[serde(default)]
+    pub librdkafka_secrets: BTreeMap<String, Secret>,
 }
 
 fn delivery_timeout() -> Duration {
@@ -76,7 +82,9 @@ impl KafkaSettings {
             buffer_bytes: buffer_bytes(),
             session_timeout: session_timeout(),
             prefetch_bytes: prefetch_bytes(),
+            auto_create_topics: false,
             librdkafka: BTreeMap::new(),
+            librdkafka_secrets: BTreeMap::new(),
         }
     }
 }

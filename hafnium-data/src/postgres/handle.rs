@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
-use hafnium_core::{Component, Context, StartError};
+use hafnium_core::{Context, StartError};
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;
@@ -88,7 +88,7 @@ impl std::fmt::Debug for Postgres {
 
 impl Postgres {
     /// The handle of the database `name`, as a component `postgres.<name>`. No I/O: nothing is connected before
-    /// [`Component::start`].
+    /// [`Component::start`](hafnium_core::Component::start).
     ///
     /// Registers the shared health check `postgres.<name>`: "can this process reach a primary".
     ///
@@ -158,7 +158,7 @@ impl Postgres {
     /// A started handle named `default`, for use without a service around it.
     ///
     /// # Errors
-    /// As [`Postgres::new`] and [`Component::start`].
+    /// As [`Postgres::new`] and [`Component::start`](hafnium_core::Component::start).
     pub async fn connect(settings: PostgresSettings, cx: &Context) -> Result<Self, StartError> {
         let timeout = settings.timeout.get();
         let postgres = Self::new("default", settings, cx)?;

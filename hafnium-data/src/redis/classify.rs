@@ -4,6 +4,8 @@
 //! A broken or silent connection after the command was handed over means *unknown*.
 
 use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hafnium_core::{Classified, Fault, Outcome};
 use redis::{ErrorKind, RedisError};
@@ -86,17 +88,43 @@ pub fn classify(error: &RedisError) -> Classified {
     }
 }
 
+/// A reply that was given less time than this says nothing of the node when it does not come.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Whether `error` casts doubt on the node or the connection it came from.
 pub(crate) fn casts_doubt(error: &RedisError) -> bool {
+    match detail(error) {
+        Some(Detail::NoReply { waited, .. }) => return *waited >= PATIENCE,
+        // Said by the monitor, which knows.
+        Some(_) => return false,
+        None => {}
+    }
     match error.code() {
         Some(code) => matches!(code, "READONLY" | "LOADING" | "MASTERDOWN" | "NOREPLICAS"),
         None => matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse),
     }
 }
 
+/// Whether the connection that `error` came from is of no use any more.
+pub(crate) fn is_broken(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Parse => true,
+        ErrorKind::Io => detail(error).is_none() && !error.is_timeout(),
+        _ => false,
+    }
+}
+
+/// Whether `error` says that the user or password is not accepted: waiting changes nothing.
+pub(crate) fn refuses_login(error: &RedisError) -> bool {
+    matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+}
+
+type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 fn detail(error: &RedisError) -> Option<&Detail> {
-    let io = error.source()?.downcast_ref::<std::io::Error>()?;
-    io.get_ref()?.downcast_ref::<Detail>()
+    // redis-rs 1.8 gives out the `Arc` that it keeps the cause in, which is an error of its own type.
+    let cause = error.source()?.downcast_ref::<Cause>()?;
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 fn not_run(retryable: bool, fault: Fault, code: &'static str) -> Classified {
@@ -134,12 +162,28 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_that_had_no_time_to_come_casts_no_doubt() {
+        let after = |waited| {
+            RedisError::from(Detail::NoReply {
+                store: "s".into(),
+                node: "n".into(),
+                waited,
+            })
+        };
+        assert!(!casts_doubt(&after(Duration::from_millis(5))));
+        assert!(casts_doubt(&after(Duration::from_millis(100))));
+        assert!(!is_broken(&after(Duration::from_millis(100))));
+    }
+
+    #[test]
     fn a_reply_means_not_run_and_a_lost_connection_means_unknown() {
         let reply = RedisError::from((ErrorKind::Server(ServerErrorKind::ReadOnly), "demoted"));
         assert_eq!(classify(&reply).outcome(), Outcome::NotRun);
         assert!(casts_doubt(&reply));
+        assert!(!is_broken(&reply));
         let reset = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert_eq!(classify(&reset).outcome(), Outcome::Unknown);
+        assert!(is_broken(&reset));
         let refused = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
         assert_eq!(classify(&refused).outcome(), Outcome::NotRun);
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
-use hafnium_core::{BoxFuture, Classify, Component, Context, Deadline, StartError, Stopped};
+use hafnium_core::{BoxFuture, Classify, Component, Context, Deadline, Outcome, StartError, Stopped};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 use tokio::sync::{Notify, watch};
@@ -12,12 +12,15 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::classify::{Detail, casts_doubt, classify};
+use super::class::{are_harmless, is_harmless};
+use super::classify::{Detail, casts_doubt, classify, is_broken};
 use super::link::{Link, Node};
 use super::monitor::Monitor;
 use super::settings::RedisSettings;
 use super::target::{Target, TargetError};
 
+/// Between two attempts at a node that is well but busy (`BUSY`, `TRYAGAIN`); ± 50 % of jitter.
+const BACKOFF: Duration = Duration::from_millis(25);
 /// One try of a start. Short, because only its end tells the probes what is being waited for.
 const TRY: Duration = Duration::from_secs(1);
 /// How long a client without a service around it waits for its first answer.
@@ -28,7 +31,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// It is a redis-rs connection: [`redis::AsyncCommands`] and pipelines work on `&mut` of a clone. A command waits for
 /// a primary and for its reply no longer than the nearest of the store's `timeout` and the deadline of the request or
 /// record that it serves. A command that certainly did not run (`READONLY` of a demoted node, no primary yet) is
-/// repeated within that time; one whose outcome is unknown never is. [`classify`] tells which an error is.
+/// repeated within that time. One whose outcome is unknown is repeated only where a second run does no harm (reads,
+/// plain `SET`, `DEL`, `HSET` and the like; never `INCR`, pushes, pops or scripts). [`classify`] tells which an error is.
 ///
 /// Cancel-safety: a dropped command may still run on the server; the connection stays usable.
 ///
@@ -130,7 +134,7 @@ impl Redis {
     /// The store at `settings`, connected. For use without a service around it.
     ///
     /// # Errors
-    /// [`StartError::Configuration`] for a URL that is not understood, [`StartError::Unavailable`] when no primary
+    /// [`StartError::Configuration`] for a URL that is not understood or a login that is refused, [`StartError::Unavailable`] when no primary
     /// answered within 5 s.
     pub async fn connect(settings: RedisSettings, cx: &Context) -> Result<Self, StartError> {
         let redis = Self::new("default", settings, cx)
@@ -141,19 +145,22 @@ impl Redis {
 
     /// Starts the monitor, once, and waits for a primary, for `limit` at most.
     async fn open(&self, limit: Duration) -> Result<(), StartError> {
-        let monitor = self
-            .inner
-            .monitor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(monitor) = monitor {
+        if let Some(monitor) = self.take_monitor() {
             self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
         }
-        let deadline = Deadline::after(limit);
-        match self.primary_after(0, deadline).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(StartError::unavailable(&self.inner.component, error)),
+        let mut link = self.inner.link.clone();
+        let settled = link.wait_for(|link| link.stopped || link.is_usable() || link.login_refused);
+        let _found_or_late = Deadline::after(limit).bound("a redis primary", settled).await;
+        let link = self.inner.link.borrow().clone();
+        let component = &self.inner.component;
+        match link.node {
+            Some(_) => Ok(()),
+            None if self.inner.stop.is_cancelled() => Err(StartError::failed(component, "it is stopped")),
+            None if link.login_refused => Err(StartError::configuration(component, link.reason)),
+            None => Err(StartError::unavailable(
+                component,
+                format!("no primary: {}", link.reason),
+            )),
         }
     }
 
@@ -172,12 +179,17 @@ impl Redis {
             .map(|node| node.address.clone())
     }
 
+    fn take_monitor(&self) -> Option<Monitor> {
+        let mut monitor = self.inner.monitor.lock().unwrap_or_else(PoisonError::into_inner);
+        monitor.take()
+    }
+
     /// The primary in use, confirmed later than `after`, as soon as there is one.
     async fn primary_after(&self, after: u64, deadline: Deadline) -> Result<(u64, Arc<Node>), RedisError> {
         let begun = Instant::now();
         let store = || self.inner.name.clone();
         let mut link = self.inner.link.clone();
-        let wait = link.wait_for(|link| link.stopped || (link.node.is_some() && link.confirmed > after));
+        let wait = link.wait_for(|link| link.stopped || (link.is_usable() && link.confirmed > after));
         let found = match deadline.bound("a redis primary", wait).await {
             Ok(Ok(link)) => link.clone(),
             // The monitor is gone, and with it whoever could publish a primary.
@@ -198,50 +210,89 @@ impl Redis {
         }
     }
 
-    /// Runs `attempt` on the primary, again as long as it certainly did not run and there is time.
-    async fn run<T, F, Fut>(&self, attempt: F) -> Result<T, RedisError>
+    /// Runs `attempt` on the primary, again as long as that does no harm and there is time.
+    async fn run<T, F, Fut>(&self, harmless: impl Fn() -> bool, attempt: F) -> Result<T, RedisError>
     where
         F: Fn(redis::aio::MultiplexedConnection) -> Fut,
         Fut: Future<Output = Result<T, RedisError>>,
     {
         let deadline = Deadline::nearest(self.inner.timeout);
-        let begun = Instant::now();
         let mut confirmed = 0;
+        // Once an attempt may have run, no later failure says that the command did not.
+        let mut unknown: Option<RedisError> = None;
         loop {
-            let (seen, node) = self.primary_after(confirmed, deadline).await?;
-            let store = || self.inner.name.clone();
-            let result = tokio::select! {
-                biased;
-                result = deadline.bound("a redis reply", attempt(node.connection.clone())) => match result {
-                    Ok(result) => result,
-                    Err(_) => {
-                        Err(Detail::NoReply { store: store(), node: node.address.clone(), waited: begun.elapsed() }.into())
-                    }
-                },
-                () = node.cut.cancelled() => {
-                    Err(Detail::Cut { store: store(), node: node.address.clone() }.into())
-                }
+            let (seen, node) = match self.primary_after(confirmed, deadline).await {
+                Ok(found) => found,
+                Err(error) => return Err(unknown.unwrap_or(error)),
             };
-            let Err(error) = result else { return result };
-            if casts_doubt(&error) {
+            let error = match self.once(&node, deadline, &attempt).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let verdict = classify(&error);
+            let doubtful = casts_doubt(&error);
+            if is_broken(&error) {
+                node.cut.cancel();
+            }
+            if doubtful {
                 self.inner.doubt.notify_one();
             }
-            if !classify(&error).retryable() || deadline.is_past() {
-                return Err(error);
+            let lost = verdict.code() == "redis.cut" || doubtful;
+            let again = match verdict.outcome() {
+                Outcome::Unknown => lost && harmless(),
+                _ => verdict.retryable(),
+            };
+            if verdict.outcome() == Outcome::Unknown && unknown.is_none() {
+                unknown = Some(error.clone());
             }
-            confirmed = seen;
+            if !again || deadline.is_past() {
+                return Err(unknown.unwrap_or(error));
+            }
+            if lost {
+                confirmed = seen;
+            } else {
+                tokio::time::sleep(BACKOFF.mul_f64(0.5 + fastrand::f64()).min(deadline.remaining())).await;
+            }
+        }
+    }
+
+    /// One attempt on `node`, given up when the node is cut or at the deadline.
+    async fn once<T, F, Fut>(&self, node: &Node, deadline: Deadline, attempt: &F) -> Result<T, RedisError>
+    where
+        F: Fn(redis::aio::MultiplexedConnection) -> Fut,
+        Fut: Future<Output = Result<T, RedisError>>,
+    {
+        let begun = Instant::now();
+        let store = || self.inner.name.clone();
+        let reply = deadline.bound("a redis reply", attempt(node.connection.clone()));
+        tokio::select! {
+            biased;
+            result = reply => result.unwrap_or_else(|_| Err(Detail::NoReply {
+                store: store(),
+                node: node.address.clone(),
+                waited: begun.elapsed(),
+            }
+            .into())),
+            () = node.cut.cancelled() => Err(Detail::Cut {
+                store: store(),
+                node: node.address.clone(),
+            }
+            .into()),
         }
     }
 }
 
 impl ConnectionLike for Redis {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(self.run(move |mut connection| async move {
-            match connection.req_packed_command(cmd).await? {
-                Value::ServerError(error) => Err(error.into()),
-                value => Ok(value),
-            }
-        }))
+        Box::pin(self.run(
+            || is_harmless(cmd),
+            move |mut connection| async move {
+                match connection.req_packed_command(cmd).await? {
+                    Value::ServerError(error) => Err(error.into()),
+                    value => Ok(value),
+                }
+            },
+        ))
     }
 
     fn req_packed_commands<'a>(
@@ -250,9 +301,9 @@ impl ConnectionLike for Redis {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        // Commands of a pipeline may have run before the one that failed, so only the whole pipeline's own failure
-        // (nothing sent) is repeated; replies pass through as they are.
-        Box::pin(self.run(move |mut connection| async move {
+        // Commands of a pipeline may have run before one that was refused, so replies pass through as they are, and only
+        // a failure of the whole is looked at.
+        Box::pin(self.run(|| are_harmless(pipeline), move |mut connection| async move {
             connection.req_packed_commands(pipeline, offset, count).await
         }))
     }
@@ -275,6 +326,8 @@ impl Component for Redis {
     fn stop<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Stopped> {
         Box::pin(async move {
             self.inner.stop.cancel();
+            // One that was never started ends here, and with it every wait for what it would have published.
+            drop(self.take_monitor());
             self.inner.monitoring.close();
             match deadline
                 .bound("the redis monitor", self.inner.monitoring.wait())

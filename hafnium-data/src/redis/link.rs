@@ -24,6 +24,15 @@ pub(crate) struct Link {
     pub(crate) node: Option<Arc<Node>>,
     /// Why there is none, for messages.
     pub(crate) reason: String,
+    /// Whether there is none because the login was refused.
+    pub(crate) login_refused: bool,
     /// Whether the store was stopped for good.
     pub(crate) stopped: bool,
+}
+
+impl Link {
+    /// Whether there is a primary that no command saw break.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.node.as_ref().is_some_and(|node| !node.cut.is_cancelled())
+    }
 }

@@ -7,6 +7,7 @@
 //! What redis-rs alone does instead, measured: its `ConnectionManager` never left a demoted node (194 of 194 writes
 //! `READONLY` in 10 s) and never left a black-holed flow.
 
+mod class;
 mod classify;
 mod handle;
 mod link;

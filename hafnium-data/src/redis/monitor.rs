@@ -9,15 +9,19 @@ use redis::ConnectionAddr;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::classify::refuses_login;
 use super::link::{Link, Node};
-use super::resolver::{self, Candidate};
+use super::resolver::{self, BUDGET, Candidate};
 use super::target::Target;
 
 /// Between two confirmations when all is well; ± 10 % of jitter.
 const CALM: Duration = Duration::from_millis(500);
-/// Between two looks while there is no primary.
+/// Between two looks while there is no primary, and the least there is between any two.
 const SEARCH: Duration = Duration::from_millis(20);
+/// A silent connection is asked once more when a new one answers.
+const AGAIN: Duration = Duration::from_millis(50);
 
+/// What keeps the published [`Link`] true.
 pub(crate) struct Monitor {
     pub(crate) name: String,
     pub(crate) target: Target,
@@ -37,11 +41,14 @@ impl Monitor {
             loop {
                 let pause = match self.look(&mut watched).await {
                     Ok(()) => CALM.mul_f64(0.9 + 0.2 * fastrand::f64()),
-                    Err(reason) => {
-                        self.lose(&mut watched, reason);
-                        SEARCH
+                    Err(trouble) => {
+                        self.lose(&mut watched, trouble);
+                        Duration::ZERO
                     }
                 };
+                // However much doubt there is: never more often than this. A node that keeps answering LOADING and
+                // keeps being confirmed would be asked without pause.
+                tokio::time::sleep(SEARCH).await;
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = self.doubt.notified() => {}
@@ -49,46 +56,78 @@ impl Monitor {
             }
         };
         stop.run_until_cancelled(look).await;
-        self.lose(&mut watched, "stopped".into());
+        self.lose(&mut watched, Trouble::from("stopped".to_owned()));
         self.link.send_modify(|link| link.stopped = true);
     }
 
     /// Confirms the primary, or finds and publishes another one.
-    async fn look(&self, watched: &mut Watched) -> Result<(), String> {
+    async fn look(&self, watched: &mut Watched) -> Result<(), Trouble> {
+        if let Some((address, node)) = &watched.node
+            && node.cut.is_cancelled()
+        {
+            let trouble = format!("the connection to {address} broke");
+            self.lose(watched, trouble.into());
+        }
         let candidate = resolver::candidate(&self.target).await?;
         if candidate.epoch < watched.epoch {
-            return Err(format!(
+            return Err(Trouble::from(format!(
                 "only an older decision is known (epoch {} after {})",
                 candidate.epoch, watched.epoch
-            ));
+            )));
         }
-        if let Some((address, node)) = &watched.node
-            && *address == candidate.address
-        {
-            let mut connection = node.connection.clone();
-            match resolver::is_primary(&mut connection).await {
-                Ok(true) => {
-                    self.link.send_modify(|link| link.confirmed += 1);
-                    return Ok(());
+        watched.epoch = candidate.epoch;
+        if let Some((address, node)) = &watched.node {
+            if *address != candidate.address {
+                // Decided by the sentinels: what the old one still acknowledges is lost, so it gets nothing from here
+                // on, whether the new one can be reached or not.
+                let trouble = format!("switching to {}", candidate.address);
+                self.lose(watched, trouble.into());
+            } else {
+                match resolver::is_primary(&mut node.connection.clone(), BUDGET).await {
+                    Ok(true) => {
+                        self.link.send_modify(|link| link.confirmed += 1);
+                        return Ok(());
+                    }
+                    Ok(false) => return Err(format!("{} is no longer a primary", node.address).into()),
+                    // Silent: the flow may be dead, or the node busy for a moment. A new connection tells.
+                    Err(error) if error.is_timeout() => {}
+                    Err(error) => self.lose(watched, format!("{}: {error}", candidate.address).into()),
                 }
-                Ok(false) => return Err(format!("{} is no longer a primary", node.address)),
-                // The connection may be broken and the node well: a new connection tells.
-                Err(error) => self.lose(watched, format!("{}: {error}", candidate.address)),
             }
         }
         self.switch(watched, candidate).await
     }
 
-    async fn switch(&self, watched: &mut Watched, candidate: Candidate) -> Result<(), String> {
+    /// Connects to `candidate` and publishes it, in the place of a silent connection if there is one.
+    async fn switch(&self, watched: &mut Watched, candidate: Candidate) -> Result<(), Trouble> {
         let address = candidate.address.to_string();
-        let failed = |error: redis::RedisError| format!("{address}: {error}");
-        let mut connection = resolver::open(&candidate.address, &self.target.login, self.response)
-            .await
-            .map_err(failed)?;
-        if !resolver::is_primary(&mut connection).await.map_err(failed)? {
-            return Err(format!("{address} says that it is not a primary"));
+        let failed = |error: redis::RedisError| Trouble {
+            reason: format!("{address}: {error}"),
+            login_refused: refuses_login(&error),
+        };
+        let opening = async {
+            let mut connection =
+                resolver::open(&candidate.address, &self.target.login, self.response).await?;
+            let primary = resolver::is_primary(&mut connection, BUDGET).await?;
+            Ok((connection, primary))
+        };
+        let (connection, primary) = match tokio::time::timeout(BUDGET, opening).await {
+            Ok(opened) => opened.map_err(failed)?,
+            Err(_) => return Err(format!("{address} is silent").into()),
+        };
+        if !primary {
+            return Err(format!("{address} says that it is not a primary").into());
         }
-        self.lose(watched, format!("switching to {address}"));
+        if let Some((_, node)) = &watched.node
+            && resolver::is_primary(&mut node.connection.clone(), AGAIN)
+                .await
+                .is_ok_and(|primary| primary)
+        {
+            // It was the node that paused, and what is in flight will be answered.
+            self.link.send_modify(|link| link.confirmed += 1);
+            return Ok(());
+        }
+        self.lose(watched, format!("the connection to {address} is silent").into());
         tracing::info!(
             store = self.name,
             node = address,
@@ -102,7 +141,6 @@ impl Monitor {
             connection,
             cut: CancellationToken::new(),
         });
-        watched.epoch = candidate.epoch;
         watched.node = Some((candidate.address, node.clone()));
         self.link.send_modify(|link| {
             link.confirmed += 1;
@@ -112,21 +150,39 @@ impl Monitor {
     }
 
     /// Stops using the node, cutting every command in flight to it.
-    fn lose(&self, watched: &mut Watched, reason: String) {
+    fn lose(&self, watched: &mut Watched, trouble: Trouble) {
         if let Some((_, node)) = watched.node.take() {
             tracing::warn!(
                 store = self.name,
                 node = node.address,
-                reason,
+                reason = trouble.reason,
                 "redis primary is given up"
             );
+            // Published first: a command that is cut and may be repeated must not find the same node again.
+            self.link.send_modify(|link| link.node = None);
             node.cut.cancel();
             self.connected.set(0.0);
         }
         self.link.send_modify(|link| {
             link.node = None;
-            link.reason = reason;
+            link.reason = trouble.reason;
+            link.login_refused = trouble.login_refused;
         });
+    }
+}
+
+/// Why a look found no primary.
+struct Trouble {
+    reason: String,
+    login_refused: bool,
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            login_refused: false,
+        }
     }
 }
 

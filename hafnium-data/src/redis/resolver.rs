@@ -2,16 +2,25 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo,
 };
+
+use tokio::time::Instant;
 
 use super::target::{Flavour, Target};
 
 /// How long a sentinel or a candidate may take to connect, log in and answer. A frozen host accepts TCP and stays
 /// silent, so the budget covers the whole exchange.
-const BUDGET: Duration = Duration::from_millis(500);
+pub(crate) const BUDGET: Duration = Duration::from_millis(500);
+
+/// How much longer the last sentinels may take once a majority answered: one that answers at all does so within a
+/// millisecond or two of the others in the same region.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// A candidate for the primary, and the epoch of the sentinels' decision (0 without sentinels).
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +38,27 @@ pub(crate) async fn candidate(target: &Target) -> Result<Candidate, String> {
         }),
         Flavour::Sentinel { sentinels, master } => {
             let asked = sentinels.iter().map(|(host, port)| ask(host, *port, master));
-            newest(futures_util::future::join_all(asked).await)
+            newest(answers(asked.collect(), sentinels.len() / 2 + 1).await)
+        }
+    }
+}
+
+/// All answers; once `enough` are good, the others have [`GRACE`] left. A silent sentinel then costs a look little.
+async fn answers(
+    mut asked: FuturesUnordered<impl Future<Output = Result<Candidate, String>>>,
+    enough: usize,
+) -> Vec<Result<Candidate, String>> {
+    let mut answers: Vec<Result<Candidate, String>> = Vec::new();
+    let mut until = None;
+    loop {
+        let next = match until {
+            Some(until) => tokio::time::timeout_at(until, asked.next()).await.unwrap_or(None),
+            None => asked.next().await,
+        };
+        let Some(answer) = next else { return answers };
+        answers.push(answer);
+        if until.is_none() && answers.iter().filter(|answer| answer.is_ok()).count() >= enough {
+            until = Some(Instant::now() + GRACE);
         }
     }
 }
@@ -77,16 +106,37 @@ async fn ask(host: &str, port: u16, master: &str) -> Result<Candidate, String> {
     })
 }
 
-/// Connects and logs in to `address`; commands on the connection then take at most `response`.
+/// Connects and logs in to `address`; commands on the connection then take at most `response`. A login that the server
+/// refuses fails with its reply.
 pub(crate) async fn open(
     address: &ConnectionAddr,
     login: &RedisConnectionInfo,
     response: Duration,
 ) -> redis::RedisResult<MultiplexedConnection> {
-    let info: ConnectionInfo = address
-        .clone()
-        .into_connection_info()?
-        .set_redis_settings(login.clone());
+    match connect(address, login.clone(), response).await {
+        // redis-rs makes this of every reply to AUTH, also of `max number of clients reached`, and drops the text.
+        Err(error) if error.kind() == ErrorKind::AuthenticationFailed => {
+            Err(refusal(address, login).await.err().unwrap_or(error))
+        }
+        opened => opened,
+    }
+}
+
+/// What the server answers to the login.
+async fn refusal(address: &ConnectionAddr, login: &RedisConnectionInfo) -> redis::RedisResult<()> {
+    let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let mut connection = connect(address, nobody, BUDGET).await?;
+    let mut auth = redis::cmd("AUTH");
+    auth.arg(login.username()).arg(login.password());
+    auth.query_async(&mut connection).await
+}
+
+async fn connect(
+    address: &ConnectionAddr,
+    login: RedisConnectionInfo,
+    response: Duration,
+) -> redis::RedisResult<MultiplexedConnection> {
+    let info: ConnectionInfo = address.clone().into_connection_info()?.set_redis_settings(login);
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(BUDGET))
         .set_response_timeout(Some(response));
@@ -95,10 +145,13 @@ pub(crate) async fn open(
         .await
 }
 
-/// Whether the node behind `connection` says that it is a primary; silence is an error.
-pub(crate) async fn is_primary(connection: &mut MultiplexedConnection) -> redis::RedisResult<bool> {
+/// Whether the node behind `connection` says that it is a primary; silence for `limit` is an error.
+pub(crate) async fn is_primary(
+    connection: &mut MultiplexedConnection,
+    limit: Duration,
+) -> redis::RedisResult<bool> {
     let exchange = async { redis::cmd("ROLE").query_async::<redis::Value>(connection).await };
-    let reply = tokio::time::timeout(BUDGET, exchange)
+    let reply = tokio::time::timeout(limit, exchange)
         .await
         .map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
     Ok(match reply {
@@ -125,6 +178,34 @@ mod tests {
     fn the_answer_with_the_highest_epoch_wins_over_the_majority() {
         let answers = vec![Ok(at(1, 3)), Err("silent".into()), Ok(at(2, 4)), Ok(at(1, 3))];
         assert_eq!(newest(answers), Ok(at(2, 4)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_sentinel_costs_little_once_a_majority_answered() {
+        let after = |millis, answer| async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            answer
+        };
+        let begun = Instant::now();
+        let asked = [
+            after(1, Ok(at(1, 1))),
+            after(500, Err("silent".into())),
+            after(2, Ok(at(1, 1))),
+        ];
+        assert_eq!(answers(asked.into_iter().collect(), 2).await.len(), 2);
+        assert_eq!(begun.elapsed(), GRACE + Duration::from_millis(2));
+
+        let begun = Instant::now();
+        let asked = [
+            after(1, Ok(at(1, 1))),
+            after(500, Err("silent".into())),
+            after(9, Ok(at(2, 2))),
+        ];
+        assert_eq!(
+            newest(answers(asked.into_iter().collect(), 2).await),
+            Ok(at(2, 2))
+        );
+        assert!(begun.elapsed() < Duration::from_millis(50));
     }
 
     #[test]

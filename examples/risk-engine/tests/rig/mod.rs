@@ -60,7 +60,7 @@ impl Rig {
         Launch::new(env!("CARGO_BIN_EXE_risk-engine"))
             .file(
                 "hafnium.toml",
-                "[kafka.events.librdkafka]\n\"sasl.password\" = \"env:SASL_PASSWORD\"\n",
+                "[kafka.events.librdkafka_secrets]\n\"sasl.password\" = \"env:SASL_PASSWORD\"\n",
             )
             .variable("SASL_PASSWORD", SASL)
             .variable("HAFNIUM__POSTGRES__LEDGER__URL", self.postgres.url("risk"))
