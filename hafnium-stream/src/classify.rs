@@ -27,8 +27,10 @@ pub(crate) fn classify(code: Code) -> Classified {
         }
         Code::QueueFull => not_run(true, Fault::Capacity, "kafka.queue_full"),
         Code::NotEnoughReplicas => not_run(true, Fault::Dependency, "kafka.not_enough_replicas"),
-        Code::PurgeQueue => not_run(false, Fault::Service, "kafka.stopped"),
         Code::NotEnoughReplicasAfterAppend => unknown("kafka.not_enough_replicas_after_append"),
+        // Local queues are purged with this code, and so are the requests that wait for another try after they were
+        // sent once without an answer (librdkafka's retry buffers): nothing tells the two apart.
+        Code::PurgeQueue => Classified::new(Outcome::Unknown, false, Fault::Service, "kafka.stopped"),
         Code::PurgeInflight => unknown("kafka.stopped_in_flight"),
         // It may have timed out in the queue or on the wire.
         Code::MessageTimedOut => unknown("kafka.message_timed_out"),
@@ -53,6 +55,7 @@ mod tests {
     fn what_may_have_been_appended_is_never_called_not_run() {
         for code in [
             Code::MessageTimedOut,
+            Code::PurgeQueue,
             Code::PurgeInflight,
             Code::NotEnoughReplicasAfterAppend,
             Code::RequestTimedOut,

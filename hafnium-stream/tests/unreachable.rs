@@ -51,5 +51,5 @@ async fn a_start_without_brokers_says_so_and_can_be_tried_again() {
         .unwrap()
         .unwrap()
         .unwrap_err();
-    assert_eq!((told.outcome(), told.code()), (Outcome::NotRun, "kafka.stopped"));
+    assert_eq!((told.outcome(), told.code()), (Outcome::Unknown, "kafka.stopped"));
 }
