@@ -20,6 +20,7 @@ use super::backoff;
 use super::dead_letter::{DeadLetters, Verdict};
 use super::figures::Figures;
 use super::lane::{LaneKey, Lanes};
+use super::lease::Lease;
 use super::spec::ConsumerSpec;
 use super::work::{End, Event, RawRecord, Work};
 use crate::failure::{Disposition, Failure};
@@ -117,26 +118,56 @@ impl Workshop {
         let mut next = Some(first);
         while let Some(work) = next {
             let span = self.span(&work.raw);
+            let lease = work.lease.clone();
             // A panic outside the handler's own boundary must not leave the lane blocked for ever.
             let handled = AssertUnwindSafe(self.handle(work).instrument(span))
                 .catch_unwind()
                 .await;
-            if handled.is_err() {
-                tracing::error!("handling of a record panicked; the record is handed back");
-            }
-            next = self
-                .lanes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .next(&key);
+            let end = handled.unwrap_or_else(|panic| {
+                // Without a halt the partition would stand still and nobody would know.
+                self.halt(&lease, format!("handling a record panicked: {}", said(&*panic)));
+                End::HandedBack
+            });
+            next = self.next(&key, &lease, end);
         }
     }
 
-    async fn handle(&self, work: Work) {
+    /// What a lane goes on with once a record of `lease` came to its end.
+    ///
+    /// Behind a record that was handed back nothing of the same lease may be handled, or it would take effect before
+    /// that record does. The lease is surrendered first: what arrives once the lane is free can't begin either. Records
+    /// of a later lease do go on, as it began with the record that was handed back.
+    fn next(&self, key: &LaneKey, lease: &Arc<Lease>, end: End) -> Option<Work> {
+        if end == End::HandedBack {
+            lease.surrender();
+        }
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let next = lanes.next(key)?;
+            if end == End::Done || !Arc::ptr_eq(lease, &next.lease) {
+                return Some(next);
+            }
+        }
+    }
+
+    /// Asks the thread to end the consumer. Nothing of the partition begins from here on: the thread may be busy, and
+    /// must not be waited for.
+    fn halt(&self, lease: &Lease, reason: String) {
+        lease.surrender();
+        // The thread may be ending already.
+        let _ = self.events.send(Event::Halt(reason));
+    }
+
+    async fn handle(&self, work: Work) -> End {
         let cut = work.lease.cut.clone();
         // Cut: the partition goes to another member, and nothing of it may go on here.
-        if let Some(End::Done) = cut.run_until_cancelled(self.settle(&work)).await {
-            work.done();
+        let end = cut.run_until_cancelled(self.settle(&work)).await;
+        match end {
+            Some(End::Done) => {
+                work.done();
+                End::Done
+            }
+            Some(End::HandedBack) | None => End::HandedBack,
         }
     }
 
@@ -169,8 +200,7 @@ impl Workshop {
                 }
                 Disposition::Stop => {
                     let reason = format!("stopped by the handler: {}", failure.reason());
-                    // The thread may be ending already.
-                    let _ = self.events.send(Event::Halt(reason));
+                    self.halt(&work.lease, reason);
                     return End::HandedBack;
                 }
                 Disposition::Retry if attempt < self.spec.max_attempts => {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hafnium_core::Context;
 
-use super::super::lease::Lease;
 use super::super::state::State;
 use super::*;
 use crate::handler::Json;
@@ -68,6 +67,28 @@ impl Bench {
         self.next += 1;
         self.shop
             .accept(Work::new(raw, self.lease.clone(), 1, self.shop.events.clone()));
+    }
+
+    /// The partition is lost and comes back.
+    fn reassign(&mut self) {
+        let lost = std::mem::replace(&mut self.lease, Arc::new(Lease::new("t".into(), 0, 2)));
+        lost.surrender();
+        lost.cut.cancel();
+    }
+
+    /// What the thread is told within ten (paused) seconds: why to halt, and which records ended how.
+    async fn told(&self) -> (Vec<String>, Vec<(i64, End)>) {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let (mut halts, mut ends) = (Vec::new(), Vec::new());
+        for event in self.inbox.try_iter() {
+            match event {
+                Event::Halt(reason) => halts.push(reason),
+                Event::Ended { offset, end, .. } => ends.push((offset, end)),
+                _ => panic!("another event"),
+            }
+        }
+        ends.sort_unstable_by_key(|(offset, _)| *offset);
+        (halts, ends)
     }
 
     /// The next end, which must come within a (paused) minute.
@@ -197,4 +218,90 @@ async fn stop_is_told_to_the_thread_and_the_record_is_handed_back() {
             ..
         }
     ));
+}
+
+/// The values that were handled, in the order they began.
+fn values(log: &Log) -> Vec<u32> {
+    log.lock().unwrap().iter().map(|(_, value, ..)| *value).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_record_that_said_stop_nothing_of_its_key_is_handled() {
+    let log = Log::default();
+    let handler = noting(&log, |value, _| async move {
+        if value == 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            return Err(Failure::stop("the ledger is gone"));
+        }
+        Ok(())
+    });
+    let mut bench = Bench::new(ConsumerSpec::new(), handler);
+    bench.put("a", 1);
+    bench.put("a", 2);
+    // Began before the stop: a surrendered lease alone would let the record in front of it begin.
+    bench.put("b", 3);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The thread does not know yet, and goes on taking records.
+    bench.put("a", 4);
+    bench.put("c", 5);
+    let (halts, ends) = bench.told().await;
+    assert_eq!(halts, ["stopped by the handler: the ledger is gone"]);
+    let back = |offset| (offset, End::HandedBack);
+    assert_eq!(ends, [back(0), back(1), (2, End::Done), back(3), back(4)]);
+    assert_eq!(values(&log), [1, 3]);
+    assert!(bench.shop.live().is_empty(), "a lane was left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_record_that_was_cut_the_next_assignment_of_its_partition_goes_on() {
+    let log = Log::default();
+    let handler = noting(&log, |value, _| async move {
+        if value == 1 {
+            std::future::pending().await
+        } else {
+            Ok(())
+        }
+    });
+    let mut bench = Bench::new(ConsumerSpec::new(), handler);
+    bench.put("a", 1);
+    bench.put("a", 2);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    bench.reassign();
+    bench.put("a", 3);
+    bench.put("a", 4);
+    let (halts, ends) = bench.told().await;
+    assert!(halts.is_empty(), "{halts:?}");
+    let (back, done) = (|offset| (offset, End::HandedBack), |offset| (offset, End::Done));
+    assert_eq!(ends, [back(0), back(1), done(2), done(3)]);
+    assert_eq!(values(&log), [1, 3, 4]);
+}
+
+/// Panics when it is dropped, as a handler's future may.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "as the test asks");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_when_it_is_dropped_stops_the_consumer_before_its_key_goes_on() {
+    let log = Log::default();
+    let handler = noting(&log, |value, _| async move {
+        if value == 1 {
+            let _bomb = Bomb;
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    });
+    let spec = ConsumerSpec::new().handler_timeout(Duration::from_secs(1));
+    let mut bench = Bench::new(spec, handler);
+    bench.put("a", 1);
+    bench.put("a", 2);
+    bench.put("b", 3);
+    let (halts, ends) = bench.told().await;
+    assert_eq!(halts, ["handling a record panicked: as the test asks"]);
+    assert_eq!(ends, [(0, End::HandedBack), (1, End::HandedBack), (2, End::Done)]);
+    assert_eq!(values(&log), [1, 3]);
 }
