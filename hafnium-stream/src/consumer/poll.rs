@@ -43,8 +43,6 @@ pub(crate) struct Poller {
     leaving: VecDeque<Leaving>,
     pressure: Pressure,
     phase: Phase,
-    /// Why it ends, if nobody asked it to.
-    failed: Option<String>,
     generation: u64,
     next_commit: Instant,
 }
@@ -78,7 +76,6 @@ impl Poller {
             partitions: Partitions::default(),
             leaving: VecDeque::new(),
             phase: Phase::Running,
-            failed: None,
             generation: 0,
             next_commit: Instant::now(),
         }
@@ -171,13 +168,17 @@ impl Poller {
             }
             Event::Drain => self.drain(None),
             Event::Stop(deadline) => self.drain(Some(finish_by(now, deadline))),
-            Event::Halt(reason) => {
-                tracing::error!(group = self.shop.group, reason, "the consumer stops");
-                self.failed.get_or_insert(reason);
-                self.drain(None);
-            }
+            Event::Halt(reason) => self.fail(reason, now),
             Event::Abandon => self.drain(Some(now)),
         }
+    }
+
+    /// Ends by itself, which is seen at once. What began is finished as on a revocation: a record may wait for ever,
+    /// as for a missing dead-letter topic, and nobody would come to end the wait.
+    fn fail(&mut self, reason: String, now: Instant) {
+        tracing::error!(group = self.shop.group, reason, "the consumer stops");
+        self.state.fail(reason);
+        self.drain(Some(now + self.drain_timeout));
     }
 
     fn drain(&mut self, until: Option<Instant>) {
@@ -235,8 +236,7 @@ impl Poller {
     fn complain(&mut self, error: &KafkaError) {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
-                self.failed.get_or_insert(format!("librdkafka gave up: {code}"));
-                self.drain(None);
+                self.fail(format!("librdkafka gave up: {code}"), Instant::now());
             }
             KafkaError::MessageConsumption(
                 code @ (RDKafkaErrorCode::UnknownTopicOrPartition
@@ -313,3 +313,6 @@ fn raw(message: &BorrowedMessage<'_>, topic: Arc<str>) -> RawRecord {
         headers: headers.unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

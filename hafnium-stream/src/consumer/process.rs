@@ -300,4 +300,4 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -184,7 +184,8 @@ impl ConsumerSpec {
     }
 
     /// How long a partition that is taken away may finish what it holds; must be below the cluster's
-    /// `session_timeout`. Default half of that, at most 5 s.
+    /// `session_timeout`. A consumer that ends by itself, as when a handler stops it, has as long to finish what it
+    /// holds. Default half of the session timeout, at most 5 s.
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.drain_timeout = Some(limit);
         self

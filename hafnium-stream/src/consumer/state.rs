@@ -1,7 +1,7 @@
 //! What others may see of a consumer while its thread runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hafnium_core::health::Status;
@@ -42,6 +42,7 @@ pub(crate) struct State {
     polled: Mutex<Instant>,
     problems: Mutex<BTreeMap<Problem, String>>,
     stragglers: Mutex<Vec<String>>,
+    failed: OnceLock<String>,
     started: watch::Sender<bool>,
     ended: watch::Sender<Option<Ending>>,
 }
@@ -52,6 +53,7 @@ impl State {
             polled: Mutex::new(Instant::now()),
             problems: Mutex::default(),
             stragglers: Mutex::default(),
+            failed: OnceLock::new(),
             started: watch::Sender::new(false),
             ended: watch::Sender::new(None),
         }
@@ -101,6 +103,15 @@ impl State {
             .clone()
     }
 
+    /// The consumer can't go on, and is on its way out; the first reason stays.
+    pub(crate) fn fail(&self, reason: String) {
+        self.failed.get_or_init(|| reason);
+    }
+
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
     /// The thread ends; the first reason stays.
     pub(crate) fn end(&self, ending: Ending) {
         self.ended.send_if_modified(|ended| {
@@ -131,6 +142,10 @@ impl State {
             Some(Ending::Asked) => return Status::Degraded("stopped".into()),
             None if !self.is_started() => return Status::Degraded("not started".into()),
             None => {}
+        }
+        // It finishes what it holds and takes nothing more.
+        if let Some(reason) = self.failed() {
+            return Status::Down(reason.to_owned());
         }
         let silent =
             now.saturating_duration_since(*self.polled.lock().unwrap_or_else(PoisonError::into_inner));
@@ -169,6 +184,13 @@ mod tests {
         state.solve(Problem::DeadLetters);
         assert_eq!(state.health(now), Status::Up);
         assert!(matches!(state.health(now + SILENT * 2), Status::Degraded(_)));
+        state.fail("a handler said stop".into());
+        state.fail("another one did".into());
+        assert_eq!(
+            state.health(now),
+            Status::Down("a handler said stop".into()),
+            "before it has ended"
+        );
         state.end(Ending::Failed("a handler said stop".into()));
         state.end(Ending::Asked);
         assert_eq!(state.health(now), Status::Down("a handler said stop".into()));

@@ -43,7 +43,7 @@ pub(crate) enum Event {
     Drain,
     /// The same, until the instant at the latest.
     Stop(Instant),
-    /// The same, because a handler asked for it.
+    /// The same, because a handler asked for it, within the drain timeout.
     Halt(String),
     /// Leave at once: the handle is gone.
     Abandon,

@@ -60,7 +60,6 @@ impl Poller {
         let Self {
             consumer,
             state,
-            failed,
             shop,
             ..
         } = self;
@@ -68,7 +67,8 @@ impl Poller {
         // timeout (librdkafka), which is why it happens here and not in anybody's `drop`.
         drop(consumer);
         tracing::info!(group = shop.group, "the consumer has left its group");
-        state.end(failed.map_or(Ending::Asked, Ending::Failed));
+        let failed = state.failed().map(|reason| Ending::Failed(reason.to_owned()));
+        state.end(failed.unwrap_or(Ending::Asked));
     }
 
     /// What is still in hand, by partition.

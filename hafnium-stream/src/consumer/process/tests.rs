@@ -15,6 +15,48 @@ use crate::settings::KafkaSettings;
 /// (key, value, attempt, milliseconds since the start) of every attempt, in the order they began.
 type Log = Arc<Mutex<Vec<(String, u32, u32, u128)>>>;
 
+/// A workshop without brokers, and what it tells the thread.
+pub(in crate::consumer) fn workshop(
+    spec: ConsumerSpec,
+    handler: impl Handler<u32>,
+    state: Arc<State>,
+) -> (Arc<Workshop>, Receiver<Event>) {
+    let cx = Context::standalone();
+    let kafka = Kafka::new("unused", KafkaSettings::new("localhost:1"), &cx).unwrap();
+    let (events, inbox) = channel();
+    let spec = spec.topic("t").group("g");
+    let shop = Workshop {
+        process: Arc::new(Handling {
+            decoder: Json,
+            handler,
+            value: PhantomData,
+        }),
+        places: Semaphore::new(spec.concurrency),
+        lanes: Mutex::new(Lanes::new()),
+        dead_letters: DeadLetters::new(kafka.producer(), spec.clone(), "g".into(), state),
+        figures: Figures::new(cx.metrics(), "g", spec.topics()),
+        propagation: Propagation::none(),
+        events,
+        spec,
+        group: "g".into(),
+        runtime: Handle::current(),
+    };
+    (Arc::new(shop), inbox)
+}
+
+/// A record of the topic `t`, partition 0.
+pub(in crate::consumer) fn raw(key: &'static str, value: u32, offset: i64) -> RawRecord {
+    RawRecord {
+        topic: "t".into(),
+        partition: 0,
+        offset,
+        key: Some(Bytes::from_static(key.as_bytes())),
+        payload: Some(value.to_string().into()),
+        timestamp: None,
+        headers: Default::default(),
+    }
+}
+
 struct Bench {
     shop: Arc<Workshop>,
     inbox: Receiver<Event>,
@@ -24,30 +66,10 @@ struct Bench {
 
 impl Bench {
     fn new(spec: ConsumerSpec, handler: impl Handler<u32>) -> Self {
-        let cx = Context::standalone();
-        let kafka = Kafka::new("unused", KafkaSettings::new("localhost:1"), &cx).unwrap();
-        let (events, inbox) = channel();
-        let state = Arc::new(State::new());
-        let spec = spec.topic("t").group("g");
-        let shop = Workshop {
-            process: Arc::new(Handling {
-                decoder: Json,
-                handler,
-                value: PhantomData,
-            }),
-            places: Semaphore::new(spec.concurrency),
-            lanes: Mutex::new(Lanes::new()),
-            dead_letters: DeadLetters::new(kafka.producer(), spec.clone(), "g".into(), state),
-            figures: Figures::new(cx.metrics(), "g", spec.topics()),
-            propagation: Propagation::none(),
-            events,
-            spec,
-            group: "g".into(),
-            runtime: Handle::current(),
-        };
+        let (shop, inbox) = workshop(spec, handler, Arc::new(State::new()));
         let lease = Arc::new(Lease::new("t".into(), 0, 1));
         Self {
-            shop: Arc::new(shop),
+            shop,
             inbox,
             lease,
             next: 0,
@@ -55,15 +77,7 @@ impl Bench {
     }
 
     fn put(&mut self, key: &'static str, value: u32) {
-        let raw = RawRecord {
-            topic: "t".into(),
-            partition: 0,
-            offset: self.next,
-            key: Some(Bytes::from_static(key.as_bytes())),
-            payload: Some(value.to_string().into()),
-            timestamp: None,
-            headers: Default::default(),
-        };
+        let raw = raw(key, value, self.next);
         self.next += 1;
         self.shop
             .accept(Work::new(raw, self.lease.clone(), 1, self.shop.events.clone()));
