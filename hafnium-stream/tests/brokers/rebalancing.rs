@@ -68,10 +68,8 @@ async fn when_the_coordinator_is_killed_nothing_is_lost_and_commits_go_on() {
         .unwrap();
     assert_eq!(consumer.stop(Deadline::after(LIMIT)).await, Stopped::Clean);
     println!("{killed}\n{election}\n{} done twice", notes.len() - 600);
-    for value in 0..300 {
-        let times = notes.all().iter().filter(|note| note.value == value).count();
-        assert!(times >= 2, "{value} was lost");
-    }
+    // By place: a value that came twice may be one record done twice, with its twin of the other fill lost.
+    assert_eq!(notes.places().len(), 600, "records were lost");
     cluster.restart(killed.broker).await.unwrap();
     cluster.await_in_sync(&topic, 3).await.unwrap();
 }
@@ -112,4 +110,7 @@ async fn a_partition_that_was_paused_when_it_left_is_read_again_when_it_comes_ba
     })
     .await;
     assert_eq!(one.stop(Deadline::after(LIMIT)).await, Stopped::Clean);
+    // Commits alone may pass what nobody handled. The second fill is the first member's, as the other one had left.
+    let (by_first, by_second) = (first.places(), second.places());
+    assert_eq!(by_first.union(&by_second).count(), 400, "records were lost");
 }

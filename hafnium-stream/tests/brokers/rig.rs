@@ -1,6 +1,6 @@
 //! The shared brokers, and what the tests have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -151,6 +151,7 @@ pub(crate) struct Notes(Arc<Mutex<Vec<Note>>>);
 pub(crate) struct Note {
     pub(crate) key: String,
     pub(crate) value: usize,
+    pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) attempt: u32,
     pub(crate) at: Instant,
@@ -161,6 +162,7 @@ impl Notes {
         self.0.lock().unwrap().push(Note {
             key: record.key_str().unwrap_or_default().to_owned(),
             value: record.value,
+            partition: record.partition,
             offset: record.offset,
             attempt: record.attempt,
             at: Instant::now(),
@@ -175,6 +177,14 @@ impl Notes {
         let mut values: Vec<_> = self.all().iter().map(|note| note.value).collect();
         values.sort_unstable();
         values
+    }
+
+    /// The places in the topic of what came, each once: values may be alike, and records may come again.
+    pub(crate) fn places(&self) -> BTreeSet<(i32, i64)> {
+        self.all()
+            .iter()
+            .map(|note| (note.partition, note.offset))
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {
