@@ -105,6 +105,16 @@ fn the_first_signal_is_handed_to_the_service() {
 }
 
 #[test]
+fn a_hang_up_neither_ends_the_process_nor_starts_a_drain() {
+    let mut process = Process::start("prompt");
+    process.signal("HUP");
+    process.signal("TERM");
+    // What the service is handed first is the SIGTERM.
+    process.expect("child: SIGTERM");
+    assert_eq!(process.ended().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_the_process_at_once_even_with_a_blocked_runtime() {
     for (name, code) in [("TERM", 143), ("INT", 130), ("QUIT", 131)] {
         let mut process = Process::start("stuck");

@@ -182,12 +182,17 @@ impl<'a> Run<'a> {
         lifecycle::start(&components, &self.context, deadline, &self.progress).await?;
         #[cfg(feature = "postgres")]
         if self.config.environment().is_dev() {
-            crate::migrate::migrate_all(&self.declarations, &clients).await?;
+            let migrated = crate::migrate::migrate_all(&self.declarations, &clients);
+            let migrated = deadline.bound("the migrations", migrated).await;
+            migrated.map_err(|late| Ending::new(Exit::Unavailable, late))??;
         }
         #[cfg(feature = "kafka")]
         let kafka = clients.kafka.clone();
         let app = App::new(settings, self.context.clone(), clients);
-        setup(app.clone()).await?;
+        let set_up = deadline
+            .bound("the service's own set-up", setup(app.clone()))
+            .await;
+        set_up.map_err(|late| Ending::new(Exit::Failure, late))??;
         let Bound {
             router,
             #[cfg(feature = "kafka")]

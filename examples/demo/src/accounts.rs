@@ -30,6 +30,8 @@ pub(crate) struct Totals {
     pub(crate) lost: Vec<String>,
     /// More than one effect in Postgres.
     pub(crate) doubled: Vec<String>,
+    /// Well-formed and yet given up as a dead letter, or malformed and yet scored.
+    pub(crate) misjudged: Vec<String>,
     /// Published more than once: allowed (at least once), but counted.
     pub(crate) repeated: usize,
 }
@@ -44,6 +46,11 @@ impl Found {
             .filter(|id| !scored(id) && !self.dead.contains(*id))
             .cloned()
             .collect();
+        let misjudged = self
+            .acknowledged
+            .intersection(&self.dead)
+            .chain(self.malformed.intersection(&self.scores));
+        let misjudged = misjudged.cloned().collect();
         let more_than_one = |counts: &BTreeMap<String, u64>| -> Vec<String> {
             counts
                 .iter()
@@ -57,6 +64,7 @@ impl Found {
             dead: self.dead.len(),
             lost,
             doubled: more_than_one(&self.effects),
+            misjudged,
             repeated: more_than_one(&self.published).len(),
         }
     }
@@ -108,6 +116,18 @@ mod tests {
         assert_eq!(found.totals().lost, ["m"]);
         found.dead.insert("m".into());
         assert_eq!((found.totals().lost.len(), found.totals().dead), (0, 1));
+    }
+
+    #[test]
+    fn a_good_payment_that_is_dead_and_a_malformed_one_that_is_scored_are_misjudged() {
+        let mut found = found(&["a"], &["m"]);
+        found.malformed.insert("m".into());
+        found.dead.insert("a".into());
+        let totals = found.totals();
+        assert_eq!(
+            (totals.lost.len(), totals.misjudged),
+            (0, vec!["a".to_owned(), "m".to_owned()])
+        );
     }
 
     #[test]

@@ -47,6 +47,10 @@ impl Report {
                 some(&self.totals.doubled)
             ));
         }
+        if !self.totals.misjudged.is_empty() {
+            let some = some(&self.totals.misjudged);
+            failures.push(format!("{} misjudged: {some}, …", self.totals.misjudged.len()));
+        }
         for fault in &self.faults {
             match (&fault.proof, fault.recovered) {
                 (Err(reason), _) => failures.push(format!("{}: not proven: {reason}", fault.name)),
@@ -76,6 +80,10 @@ impl Report {
         row("dead or malformed", totals.dead.to_string());
         row("lost", totals.lost.len().to_string());
         row("doubled (effects in Postgres)", totals.doubled.len().to_string());
+        row(
+            "good but dead, or bad but scored",
+            totals.misjudged.len().to_string(),
+        );
         row("repeated ids in risk-scores", totals.repeated.to_string());
         row(
             "longest gap between results",
@@ -113,6 +121,7 @@ mod tests {
                 dead: 0,
                 lost: vec![],
                 doubled: vec![],
+                misjudged: vec![],
                 repeated: 0,
             },
             longest_gap: Duration::ZERO,
@@ -128,10 +137,11 @@ mod tests {
     #[test]
     fn a_run_is_green_only_with_payments_proofs_recoveries_and_clean_exits() {
         assert!(report().failures().is_empty());
-        let broken: [fn(&mut Report); 6] = [
+        let broken: [fn(&mut Report); 7] = [
             |report| report.totals.acknowledged = 0,
             |report| report.totals.lost.push("x".into()),
             |report| report.totals.doubled.push("x".into()),
+            |report| report.totals.misjudged.push("x".into()),
             |report| report.faults[0].proof = Err("not seen".into()),
             |report| report.faults[0].recovered = None,
             |report| report.exits[0].1 = "75".into(),

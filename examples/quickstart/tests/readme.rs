@@ -23,3 +23,17 @@ fn the_readme_shows_the_quickstart_as_it_is() {
         "copy examples/quickstart/src/main.rs into README.md:\n{source}"
     );
 }
+
+#[test]
+fn the_readme_has_the_demos_table_and_no_placeholder() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    assert!(!readme.contains("@@"), "a placeholder is left");
+    // The first and the last row of the table that the demo prints after a good run.
+    for row in [
+        "| acknowledged by the broker",
+        "nothing lost, nothing doubled, every fault proven",
+    ] {
+        assert!(readme.contains(row), "{row:?} is missing");
+    }
+}

@@ -48,7 +48,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Follows SIGTERM, SIGINT and SIGQUIT from now on; call it once per process.
+    /// Follows SIGTERM, SIGINT and SIGQUIT from now on, and ignores SIGHUP; call it once per process.
     ///
     /// # Errors
     /// When the handlers can't be installed or the thread can't be started.
@@ -99,6 +99,7 @@ struct Streams {
     terminate: Stream,
     interrupt: Stream,
     quit: Stream,
+    hangup: Stream,
 }
 
 impl Streams {
@@ -107,14 +108,21 @@ impl Streams {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
     async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.interrupt.recv() => Signal::Interrupt,
-            _ = self.quit.recv() => Signal::Quit,
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Signal::Terminate,
+                _ = self.interrupt.recv() => return Signal::Interrupt,
+                _ = self.quit.recv() => return Signal::Quit,
+                // Its default action would end the process without a drain.
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP is ignored: the configuration is read at the start only");
+                }
+            }
         }
     }
 }

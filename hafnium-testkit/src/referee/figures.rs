@@ -149,13 +149,14 @@ impl Figures {
     }
 }
 
-/// Test binaries and benches lie in it, in whatever place it was put: it is the one that cargo has tagged.
+/// Test binaries and benches lie in it, in whatever place it was put: it is the one where cargo notes the compiler. (It tags
+/// a directory only when it makes it itself.)
 fn target_directory() -> Result<PathBuf, Error> {
     let doing = "find the build's target directory";
     let program = std::env::current_exe().map_err(Error::io(doing))?;
     let tagged = program
         .ancestors()
-        .find(|directory| directory.join("CACHEDIR.TAG").exists());
+        .find(|directory| directory.join(".rustc_info.json").exists());
     tagged
         .map(Path::to_owned)
         .ok_or_else(|| Error::refused(doing, "the program was not started from within it"))
@@ -227,6 +228,6 @@ mod tests {
             "{table}"
         );
         assert_eq!(figures.misses().count(), 1);
-        assert!(target_directory().unwrap().join("CACHEDIR.TAG").exists());
+        assert!(target_directory().unwrap().join(".rustc_info.json").exists());
     }
 }
