@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::attempts::{Attempts, Repeatable};
 use super::client::{Client, Destination};
-use super::error::verdict;
+use super::error::{of_handle, verdict};
 use super::operation::guarded;
 use super::sqlstate::Stage;
 use super::statement::Statement;
@@ -122,6 +122,7 @@ impl View {
             let running = operation(&mut lease.connection().link, statement.clone());
             let waited_for = "the reply to a statement";
             let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await;
+            let result = result.map_err(|error| of_handle(&node.label, error));
             self.client.judge(&mut lease, &result);
             if statement.is_script() {
                 // It may have left the connection inside a transaction: not for the next caller.
