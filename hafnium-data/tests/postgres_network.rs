@@ -192,6 +192,26 @@ async fn what_another_handle_left_unknown_inside_a_transaction_stays_unknown_and
 }
 
 #[tokio::test]
+async fn a_rollback_without_a_reply_holds_no_one_past_the_deadline() {
+    let (proxy, postgres) = behind_proxy("rollback", &Context::standalone()).await;
+    let limit = Duration::from_millis(400);
+    let view = postgres.within(limit);
+    let begun = Instant::now();
+    let result: Result<(), sqlx::Error> = view
+        .transaction(async |mut tx| {
+            sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *tx).await?;
+            proxy.black_hole();
+            Err(sqlx::Error::RowNotFound)
+        })
+        .await;
+    let waited = begun.elapsed();
+    assert!(matches!(result, Err(sqlx::Error::RowNotFound)), "{result:?}");
+    assert!(waited < limit + Duration::from_millis(200), "{waited:?}");
+    proxy.heal();
+    assert_eq!(count(&postgres).await, 0);
+}
+
+#[tokio::test]
 async fn a_silent_server_is_found_out_holds_no_one_past_the_deadline_and_comes_back() {
     let cx = Context::standalone();
     cx.health().run(cx.tasks(), cx.metrics());

@@ -193,7 +193,7 @@ impl View {
                 Ok(()) => Ok(value),
                 Err(error) => Err(Failed::new(error, Some(node.id))),
             },
-            (Ok(Err(error)), lease) => Err(self.undo(error, lease, &node).await),
+            (Ok(Err(error)), lease) => Err(self.undo(error, lease, &node, deadline).await),
         }
     }
 
@@ -232,7 +232,7 @@ impl View {
             // A failed COMMIT ended the transaction; before it, the transaction is still open.
             (Consequence::Keep, Stage::Commit) => lease.settle(),
             (Consequence::Keep, Stage::Statement) => {
-                let _closed_instead = roll_back(lease).await;
+                let _closed_instead = roll_back(lease, deadline).await;
             }
             (Consequence::Discard, _) => {}
         }
@@ -251,7 +251,7 @@ impl View {
 
     /// Rolls back after an error of the closure. Nothing of this transaction took effect, but the closure may have used
     /// other handles too: what is unknown of those stays unknown.
-    async fn undo<E>(&self, error: E, lease: Option<Lease>, node: &Node) -> Failed<E>
+    async fn undo<E>(&self, error: E, lease: Option<Lease>, node: &Node, deadline: Deadline) -> Failed<E>
     where
         E: From<sqlx::Error> + StdError + 'static,
     {
@@ -264,7 +264,9 @@ impl View {
             _ => Consequence::Keep,
         };
         let rolled_back = match lease {
-            Some(mut lease) if consequence != Consequence::Discard => Some(roll_back(&mut lease).await),
+            Some(mut lease) if consequence != Consequence::Discard => {
+                Some(roll_back(&mut lease, deadline).await)
+            }
             _ => None,
         };
         let broken = matches!(&rolled_back, Some(Err(failed)) if detail(failed).is_none());
@@ -319,11 +321,11 @@ async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error
     Ok(())
 }
 
-/// Rolls back within a short limit. If that does not work the lease stays busy, so that the connection is closed. An
-/// error that is no [`Detail`] says that the connection was lost.
-async fn roll_back(lease: &mut Lease) -> Result<(), sqlx::Error> {
+/// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
+/// connection is closed. An error that is no [`Detail`] says that the connection was lost.
+async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
     let (cut, node) = (lease.cut(), lease.node().clone());
-    let limit = Deadline::after(ROLLBACK_LIMIT);
+    let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };
     guarded(
         &cut,
