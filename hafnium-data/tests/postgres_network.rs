@@ -137,13 +137,13 @@ async fn what_another_handle_left_unknown_inside_a_transaction_stays_unknown_and
     };
 
     proxy.swallow_reply_to("COMMIT");
-    let (error, runs) = around(&postgres, || {
+    let nested = around(&postgres, || {
         postgres.transaction(async |mut tx| {
             let entry = sqlx::query("INSERT INTO journal VALUES ('transaction')");
             entry.execute(&mut *tx).await.map(drop)
         })
-    })
-    .await;
+    });
+    let (error, runs) = Box::pin(nested).await;
     assert!(
         matches!(detail(&error), Some(Detail::CommitUnknown { .. })),
         "{error}"

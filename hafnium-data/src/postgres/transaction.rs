@@ -170,8 +170,8 @@ impl View {
             begin,
         )
         .await;
-        if begun.is_err() {
-            self.client.judge(&mut lease, &begun);
+        if let Err(error) = &begun {
+            self.client.judge(&mut lease, Some(&self.verdict(error, true)));
         }
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
@@ -256,7 +256,7 @@ impl View {
         E: From<sqlx::Error> + StdError + 'static,
     {
         let found = find(&error);
-        let verdict = found.map(|found| verdict(found, Stage::Statement));
+        let verdict = found.map(|found| self.verdict(found, true));
         // Never from the bare connection of a Tx.
         let elsewhere = found.is_some_and(|found| detail(found).is_some());
         let consequence = match verdict {
@@ -271,7 +271,7 @@ impl View {
         };
         let broken = matches!(&rolled_back, Some(Err(failed)) if detail(failed).is_none());
         // A server that is read-only answers, also to ROLLBACK.
-        let refused = verdict.is_some_and(|verdict| verdict.code == "postgres.25006");
+        let refused = verdict.is_some_and(|verdict| verdict.refuses_writes());
         if consequence == Consequence::Suspect && (broken || refused) {
             self.client.monitor.suspect(node.id);
         }
