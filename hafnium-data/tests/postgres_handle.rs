@@ -438,6 +438,8 @@ async fn a_full_pool_is_a_typed_error_that_says_how_full() {
     let mut settings = settings("full").await;
     settings.max = 1;
     let postgres = connect(settings).await;
+    // Else the login of the holder may be what is waited for.
+    sqlx::query("SELECT 1").execute(&postgres).await.unwrap();
     let holder = postgres.clone();
     let held = tokio::spawn(async move { sqlx::query("SELECT pg_sleep(1)").execute(&holder).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
