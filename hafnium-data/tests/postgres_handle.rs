@@ -274,6 +274,25 @@ async fn a_transaction_that_loses_its_connection_before_commit_runs_again() {
 }
 
 #[tokio::test]
+async fn a_write_in_a_read_only_transaction_is_refused_once_and_blames_no_node() {
+    let postgres = with_table("readonly").await;
+    for view in [postgres.read_only(), postgres.reader()] {
+        let runs = AtomicU32::new(0);
+        let result: Result<(), sqlx::Error> = view
+            .transaction(async |mut tx| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                insert(&mut tx, 1).await
+            })
+            .await;
+        assert_eq!(postgres.nodes()[0].state, "up");
+        assert_eq!(classify(&result.unwrap_err()).code(), "postgres.25006");
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+        assert_eq!(settled(&postgres).await, (10, 0));
+    }
+    assert_eq!(count(&postgres).await, 0);
+}
+
+#[tokio::test]
 async fn a_tx_that_outlives_its_closure_is_rolled_back_and_said_so() {
     let postgres = with_table("kept").await;
     let (sender, kept) = std::sync::mpsc::channel();
@@ -419,6 +438,8 @@ async fn a_full_pool_is_a_typed_error_that_says_how_full() {
     let mut settings = settings("full").await;
     settings.max = 1;
     let postgres = connect(settings).await;
+    // Else the login of the holder may be what is waited for.
+    sqlx::query("SELECT 1").execute(&postgres).await.unwrap();
     let holder = postgres.clone();
     let held = tokio::spawn(async move { sqlx::query("SELECT pg_sleep(1)").execute(&holder).await });
     tokio::time::sleep(Duration::from_millis(200)).await;

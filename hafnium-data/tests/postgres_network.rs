@@ -105,6 +105,112 @@ async fn a_statement_without_a_reply_is_unknown_and_repeated_only_when_declared_
     );
 }
 
+/// Runs `inner` in the closure of a transaction on another connection than that of its `Tx`.
+async fn around<Fut>(postgres: &Postgres, inner: impl Fn() -> Fut + Sync) -> (sqlx::Error, u32)
+where
+    Fut: Future<Output = Result<(), sqlx::Error>> + Send,
+{
+    let runs = AtomicU32::new(0);
+    let (inner, counted) = (&inner, &runs);
+    let result: Result<(), sqlx::Error> = postgres
+        .transaction(move |mut tx| async move {
+            counted.fetch_add(1, Ordering::Relaxed);
+            sqlx::query("INSERT INTO t VALUES (100)")
+                .execute(&mut *tx)
+                .await?;
+            inner().await
+        })
+        .await;
+    (result.unwrap_err(), runs.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn what_another_handle_left_unknown_inside_a_transaction_stays_unknown_and_is_not_repeated() {
+    let (proxy, postgres) = behind_proxy("inside", &Context::standalone()).await;
+    sqlx::query("CREATE TABLE journal (entry text)")
+        .execute(&postgres)
+        .await
+        .unwrap();
+    let journal = async || -> i64 {
+        let entries = sqlx::query_scalar("SELECT count(*) FROM journal");
+        entries.fetch_one(&postgres).await.unwrap()
+    };
+
+    proxy.swallow_reply_to("COMMIT");
+    let nested = around(&postgres, || {
+        postgres.transaction(async |mut tx| {
+            let entry = sqlx::query("INSERT INTO journal VALUES ('transaction')");
+            entry.execute(&mut *tx).await.map(drop)
+        })
+    });
+    let (error, runs) = Box::pin(nested).await;
+    assert!(
+        matches!(detail(&error), Some(Detail::CommitUnknown { .. })),
+        "{error}"
+    );
+    assert_eq!((runs, journal().await), (1, 1));
+
+    let insert = "INSERT INTO journal VALUES ('statement')";
+    proxy.swallow_reply_to(insert);
+    let (error, runs) = around(&postgres, || async {
+        sqlx::raw_sql(insert).execute(&postgres).await.map(drop)
+    })
+    .await;
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
+    assert_eq!((runs, journal().await), (1, 2));
+
+    let (error, runs) = around(&postgres, || async {
+        let slow = "WITH slept AS (SELECT pg_sleep(3)) INSERT INTO journal SELECT 'late' FROM slept";
+        let view = postgres.within(Duration::from_millis(1500));
+        sqlx::raw_sql(slow).execute(&view).await.map(drop)
+    })
+    .await;
+    assert!(matches!(detail(&error), Some(Detail::Deadline { .. })), "{error}");
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
+    assert_eq!(runs, 1);
+
+    // Both connections are lost at once: only that of the Tx is certain to have changed nothing.
+    let (error, runs) = around(&postgres, || async {
+        assert_eq!(count(&postgres).await, 0, "a connection is at hand");
+        let slow = tokio::spawn({
+            let postgres = postgres.clone();
+            async move {
+                sqlx::raw_sql("SELECT pg_sleep(5)")
+                    .execute(&postgres)
+                    .await
+                    .map(drop)
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        proxy.reset_all();
+        slow.await.unwrap()
+    })
+    .await;
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
+    assert_eq!(runs, 1);
+    assert_eq!(count(&postgres).await, 0, "the transactions around were undone");
+}
+
+#[tokio::test]
+async fn a_rollback_without_a_reply_holds_no_one_past_the_deadline() {
+    let (proxy, postgres) = behind_proxy("rollback", &Context::standalone()).await;
+    let limit = Duration::from_millis(400);
+    let view = postgres.within(limit);
+    let begun = Instant::now();
+    let result: Result<(), sqlx::Error> = view
+        .transaction(async |mut tx| {
+            sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *tx).await?;
+            proxy.black_hole();
+            Err(sqlx::Error::RowNotFound)
+        })
+        .await;
+    let waited = begun.elapsed();
+    assert!(matches!(result, Err(sqlx::Error::RowNotFound)), "{result:?}");
+    assert!(waited < limit + Duration::from_millis(200), "{waited:?}");
+    proxy.heal();
+    assert_eq!(count(&postgres).await, 0);
+}
+
 #[tokio::test]
 async fn a_silent_server_is_found_out_holds_no_one_past_the_deadline_and_comes_back() {
     let cx = Context::standalone();

@@ -85,7 +85,13 @@ impl Client {
             tokio::select! {
                 biased;
                 got = node.pool.get() => match got {
-                    Ok(object) => return Ok(Lease::new(object, node)),
+                    Ok(object) => {
+                        let lease = Lease::new(object, node.clone());
+                        // The node may have been deposed at the same time; then the lease is given back.
+                        if is_choice(&snapshots.borrow(), destination, node.id) {
+                            return Ok(lease);
+                        }
+                    }
                     Err(PoolError::Backend(error)) => {
                         self.login_failed(&node, &error)?;
                         refused = Some(error);
@@ -172,9 +178,13 @@ fn choices(snapshot: &Snapshot, destination: Destination) -> impl Iterator<Item 
     readers.iter().copied().chain(writer)
 }
 
+fn is_choice(snapshot: &Snapshot, destination: Destination, node: NodeId) -> bool {
+    choices(snapshot, destination).any(|choice| choice == node)
+}
+
 /// Returns when `node` is no longer a choice.
 async fn moved(snapshots: &mut watch::Receiver<Snapshot>, destination: Destination, node: NodeId) {
-    let gone = |snapshot: &Snapshot| choices(snapshot, destination).all(|choice| choice != node);
+    let gone = |snapshot: &Snapshot| !is_choice(snapshot, destination, node);
     // The sender lives in the monitor, which the caller holds.
     let _ = snapshots.wait_for(gone).await;
 }
@@ -212,5 +222,23 @@ mod tests {
         assert_eq!(chosen(&snapshot, Destination::Reader), [0]);
         snapshot.writer = Err(NoWriter::NoPrimary);
         assert!(chosen(&snapshot, Destination::Reader).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_was_deposed_meanwhile_is_no_choice_for_what_it_was_taken_for() {
+        let deposed = Snapshot {
+            writer: Ok(NodeId(1)),
+            readers: vec![NodeId(0)],
+        };
+        assert!(!is_choice(&deposed, Destination::Writer, NodeId(0)));
+        assert!(is_choice(&deposed, Destination::Reader, NodeId(0)));
+        assert!(is_choice(&deposed, Destination::Writer, NodeId(1)));
+        let nobody = Snapshot {
+            writer: Err(NoWriter::NoPrimary),
+            readers: vec![],
+        };
+        for destination in [Destination::Writer, Destination::Reader] {
+            assert!(!is_choice(&nobody, destination, NodeId(0)));
+        }
     }
 }

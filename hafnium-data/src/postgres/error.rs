@@ -145,6 +145,38 @@ pub fn detail(error: &sqlx::Error) -> Option<&Detail> {
     }
 }
 
+/// A connection that was lost under an operation of a handle. Marked by its type, so that a transaction around the
+/// operation does not take it for the loss of its own connection, which would mean that everything was undone.
+#[derive(Debug, thiserror::Error)]
+#[error("connection to {node} was lost: {reason}")]
+struct LostByHandle {
+    node: String,
+    reason: io::Error,
+}
+
+/// `error` of an operation of a handle; a lost connection is marked, and means what it meant.
+pub(crate) fn of_handle(node: &str, error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Io(reason) if reason.get_ref().is_none_or(|inner| !inner.is::<Detail>()) => {
+            let node = node.to_owned();
+            io::Error::new(reason.kind(), LostByHandle { node, reason }).into()
+        }
+        error => error,
+    }
+}
+
+/// What was seen, if `error` is a lost connection that no handle was asked to use: in the closure of a transaction
+/// most likely that of the transaction.
+pub(crate) fn raw_loss(error: &sqlx::Error) -> Option<&io::Error> {
+    let ours = |inner: &(dyn std::error::Error + Send + Sync + 'static)| {
+        inner.is::<Detail>() || inner.is::<LostByHandle>()
+    };
+    match error {
+        sqlx::Error::Io(io) if !io.get_ref().is_some_and(ours) => Some(io),
+        _ => None,
+    }
+}
+
 /// Did it happen, may it be repeated, whose fault is it: the house's answer for an error of sqlx.
 ///
 /// A function, because neither [`Classify`] nor [`sqlx::Error`] belongs to this crate. [`Error`] is the same for code
@@ -309,6 +341,24 @@ mod tests {
         });
         assert_eq!(classify(&told).outcome(), Outcome::RolledBack);
         assert!(classify(&told).retryable());
+    }
+
+    #[test]
+    fn a_loss_under_a_handle_means_the_same_and_is_told_from_that_of_a_bare_connection() {
+        assert!(raw_loss(&lost()).is_some());
+        let marked = of_handle("a:5432", lost());
+        assert!(raw_loss(&marked).is_none() && detail(&marked).is_none());
+        assert_eq!(
+            verdict(&marked, Stage::Statement),
+            verdict(&lost(), Stage::Statement)
+        );
+        assert!(marked.to_string().contains("a:5432"), "{marked}");
+        let refused = of_handle("a:5432", io::Error::from(io::ErrorKind::ConnectionRefused).into());
+        assert_eq!(classify(&refused).outcome(), Outcome::NotRun);
+        let told = of_handle("a:5432", Detail::Closed.into());
+        assert!(matches!(detail(&told), Some(Detail::Closed)));
+        assert!(raw_loss(&told).is_none());
+        assert!(raw_loss(&sqlx::Error::RowNotFound).is_none());
     }
 
     #[test]

@@ -6,9 +6,9 @@ use hafnium_core::{Deadline, Outcome};
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::error::{Detail, verdict};
+use super::error::Detail;
 use super::pool::Lease;
-use super::sqlstate::{Consequence, Stage};
+use super::sqlstate::{Consequence, Verdict};
 
 /// Runs `operation`, which uses the connection of a lease, until `deadline` or a cut. If that comes first the
 /// operation is dropped and its outcome is `otherwise`.
@@ -34,13 +34,9 @@ pub(crate) async fn guarded<T>(
 }
 
 impl Client {
-    /// Decides what becomes of the connection and its node after an operation.
-    pub(crate) fn judge<T>(&self, lease: &mut Lease, result: &Result<T, sqlx::Error>) {
-        let consequence = match result {
-            Ok(_) => Consequence::Keep,
-            Err(error) => verdict(error, Stage::Statement).consequence,
-        };
-        match consequence {
+    /// Decides what becomes of the connection and its node after an operation, from the [`Verdict`] on its error.
+    pub(crate) fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>) {
+        match verdict.map_or(Consequence::Keep, |verdict| verdict.consequence) {
             Consequence::Keep => lease.settle(),
             Consequence::Discard => {}
             Consequence::Suspect => self.monitor.suspect(lease.node().id),

@@ -119,6 +119,24 @@ const TABLE: &[Row] = rows! {
     "P0": RolledBack / RolledBack, lasting, Keep, Caller;
 };
 
+impl Verdict {
+    /// Whether the server said that it only reads: 25006, or what amounts to it.
+    pub(crate) fn refuses_writes(&self) -> bool {
+        self.code == "postgres.25006"
+    }
+
+    /// The same for a statement that was sent to where nothing can be written: the answer is right, says nothing of
+    /// the node, and is the same everywhere.
+    pub(crate) fn by_rights(self) -> Self {
+        Self {
+            transient: false,
+            consequence: Consequence::Keep,
+            fault: Fault::Caller,
+            ..self
+        }
+    }
+}
+
 /// What `state` means at `stage`. A state that is not in the table was an error of the statement, so that it was
 /// undone; in reply to a COMMIT nothing is assumed.
 pub(crate) fn verdict(state: &str, stage: Stage) -> Verdict {
@@ -217,6 +235,19 @@ mod tests {
             assert!(!verdict.transient, "{state}");
             assert_ne!(verdict.fault, Fault::Dependency, "{state}");
         }
+    }
+
+    #[test]
+    fn a_write_refused_by_rights_is_the_callers_and_is_not_repeated() {
+        let verdict = verdict("25006", Stage::Statement);
+        assert!(verdict.refuses_writes());
+        let by_rights = verdict.by_rights();
+        assert_eq!(by_rights.consequence, Consequence::Keep);
+        assert!(!by_rights.transient);
+        assert_eq!(
+            (by_rights.outcome, by_rights.code),
+            (verdict.outcome, verdict.code)
+        );
     }
 
     #[test]

@@ -45,7 +45,9 @@ impl Statement {
 }
 
 fn controls_transaction(sql: &str) -> bool {
-    let word = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next();
+    let word = after_comments(sql)
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .next();
     [
         "BEGIN",
         "START",
@@ -57,6 +59,39 @@ fn controls_transaction(sql: &str) -> bool {
     ]
     .iter()
     .any(|control| word.is_some_and(|word| word.eq_ignore_ascii_case(control)))
+}
+
+/// `sql` from its first character that is neither blank nor in a comment.
+fn after_comments(sql: &str) -> &str {
+    let mut rest = sql.trim_start();
+    loop {
+        let commented = if rest.starts_with("--") {
+            rest.find(['\n', '\r']).unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            block_comment(rest)
+        } else {
+            return rest;
+        };
+        rest = rest[commented..].trim_start();
+    }
+}
+
+/// How long the comment is that `sql` begins with. As in the standard, and other than in C, they nest.
+fn block_comment(sql: &str) -> usize {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(mark) = sql[at..].find(['/', '*']) {
+        at += mark;
+        let (step, inner) = match sql[at..].get(..2) {
+            Some("/*") => (2, depth + 1),
+            Some("*/") => (2, depth - 1),
+            _ => (1, depth),
+        };
+        (at, depth) = (at + step, inner);
+        if depth == 0 {
+            return at;
+        }
+    }
+    sql.len()
 }
 
 impl<'q> Execute<'q, Postgres> for Statement {
@@ -93,6 +128,39 @@ mod tests {
         }
         for sql in ["SELECT 1", "beginning", "UPDATE t SET commit = 1", ""] {
             assert!(Statement::take(sqlx::AssertSqlSafe(sql)).is_ok(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn transaction_control_behind_comments_is_refused_too() {
+        for sql in [
+            "-- why\nBEGIN",
+            "--\r  -- again\n\tCOMMIT",
+            "/* x */ BEGIN",
+            "/**/ROLLBACK",
+            "/* a /* b */ * / **/ -- c\n/***/ end",
+            "BEGIN/* x */",
+            "/* é/é*é */ abort",
+        ] {
+            assert!(controls_transaction(sql), "{sql}");
+            let error = Statement::take(sqlx::query(sqlx::AssertSqlSafe(sql)))
+                .err()
+                .unwrap();
+            assert!(
+                matches!(detail(&error), Some(Detail::TransactionControl)),
+                "{sql}"
+            );
+        }
+        for sql in [
+            "-- BEGIN",
+            "-- x\nSELECT 1 -- BEGIN",
+            "/* BEGIN */ SELECT 1",
+            "/* /* */ BEGIN",
+            "/*/ BEGIN",
+            "/",
+            "- - BEGIN",
+        ] {
+            assert!(!controls_transaction(sql), "{sql}");
         }
     }
 

@@ -20,9 +20,9 @@ use sqlx::{Connection as _, Either, Executor as _, Postgres as Db, Transaction};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::error::{Detail, detail, find, verdict};
+use super::error::{Detail, detail, find, raw_loss, verdict};
 use super::operation::guarded;
-use super::pool::Lease;
+use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Stage, Verdict};
 use super::topology::NodeId;
 use super::view::{ReadOnly, View};
@@ -170,8 +170,8 @@ impl View {
             begin,
         )
         .await;
-        if begun.is_err() {
-            self.client.judge(&mut lease, &begun);
+        if let Err(error) = &begun {
+            self.client.judge(&mut lease, Some(&self.verdict(error, true)));
         }
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
@@ -193,7 +193,7 @@ impl View {
                 Ok(()) => Ok(value),
                 Err(error) => Err(Failed::new(error, Some(node.id))),
             },
-            (Ok(Err(error)), lease) => Err(self.undo(error, lease, &node.label, node.id).await),
+            (Ok(Err(error)), lease) => Err(self.undo(error, lease, &node, deadline).await),
         }
     }
 
@@ -231,7 +231,9 @@ impl View {
             (Consequence::Suspect, _) => self.client.monitor.suspect(node.id),
             // A failed COMMIT ended the transaction; before it, the transaction is still open.
             (Consequence::Keep, Stage::Commit) => lease.settle(),
-            (Consequence::Keep, Stage::Statement) => roll_back(lease).await,
+            (Consequence::Keep, Stage::Statement) => {
+                let _closed_instead = roll_back(lease, deadline).await;
+            }
             (Consequence::Discard, _) => {}
         }
         if verdict.code == "postgres.25P02" {
@@ -247,40 +249,41 @@ impl View {
         Err(error)
     }
 
-    /// Rolls back after an error of the closure. Whatever the error was, nothing took effect.
-    async fn undo<E>(&self, error: E, lease: Option<Lease>, label: &str, node: NodeId) -> Failed<E>
+    /// Rolls back after an error of the closure. Nothing of this transaction took effect, but the closure may have used
+    /// other handles too: what is unknown of those stays unknown.
+    async fn undo<E>(&self, error: E, lease: Option<Lease>, node: &Node, deadline: Deadline) -> Failed<E>
     where
         E: From<sqlx::Error> + StdError + 'static,
     {
-        let verdict = find(&error).map(|error| verdict(error, Stage::Statement));
-        match verdict.map(|verdict| verdict.consequence) {
-            Some(Consequence::Suspect) => self.client.monitor.suspect(node),
-            Some(Consequence::Discard) => {}
-            Some(Consequence::Keep) | None => {
-                if let Some(mut lease) = lease {
-                    roll_back(&mut lease).await;
-                }
-            }
-        }
-        let lost = match find(&error) {
-            Some(sqlx::Error::Io(io)) if io.get_ref().is_none_or(|inner| !inner.is::<Detail>()) => {
-                Some(io.to_string())
+        let found = find(&error);
+        let verdict = found.map(|found| self.verdict(found, true));
+        // Never from the bare connection of a Tx.
+        let elsewhere = found.is_some_and(|found| detail(found).is_some());
+        let consequence = match verdict {
+            Some(verdict) if !elsewhere => verdict.consequence,
+            _ => Consequence::Keep,
+        };
+        let rolled_back = match lease {
+            Some(mut lease) if consequence != Consequence::Discard => {
+                Some(roll_back(&mut lease, deadline).await)
             }
             _ => None,
         };
-        match (lost, verdict) {
+        let broken = matches!(&rolled_back, Some(Err(failed)) if detail(failed).is_none());
+        // A server that is read-only answers, also to ROLLBACK.
+        let refused = verdict.is_some_and(|verdict| verdict.refuses_writes());
+        if consequence == Consequence::Suspect && (broken || refused) {
+            self.client.monitor.suspect(node.id);
+        }
+        match found.and_then(raw_loss) {
             // The error of sqlx alone would have to be read as unknown.
-            (Some(reason), _) => Failed::new(lost_before_commit(label, reason), Some(node)),
-            (None, verdict) => Failed {
+            Some(reason) if broken => {
+                Failed::new(lost_before_commit(&node.label, reason.to_string()), Some(node.id))
+            }
+            _ => Failed {
                 error,
-                verdict: verdict.map(|verdict| Verdict {
-                    outcome: match verdict.outcome {
-                        Outcome::NotRun => Outcome::NotRun,
-                        _ => Outcome::RolledBack,
-                    },
-                    ..verdict
-                }),
-                node: Some(node),
+                verdict,
+                node: Some(node.id),
             },
         }
     }
@@ -318,12 +321,13 @@ async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error
     Ok(())
 }
 
-/// Rolls back within a short limit. If that does not work the lease stays busy, so that the connection is closed.
-async fn roll_back(lease: &mut Lease) {
+/// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
+/// connection is closed. An error that is no [`Detail`] says that the connection was lost.
+async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
     let (cut, node) = (lease.cut(), lease.node().clone());
-    let limit = Deadline::after(ROLLBACK_LIMIT);
+    let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };
-    let result = guarded(
+    guarded(
         &cut,
         &node.label,
         limit,
@@ -331,8 +335,7 @@ async fn roll_back(lease: &mut Lease) {
         Outcome::RolledBack,
         rollback,
     )
-    .await;
-    if result.is_ok() {
-        lease.settle();
-    }
+    .await?;
+    lease.settle();
+    Ok(())
 }

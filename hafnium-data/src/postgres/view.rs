@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::attempts::{Attempts, Repeatable};
 use super::client::{Client, Destination};
-use super::error::verdict;
+use super::error::{of_handle, verdict};
 use super::operation::guarded;
-use super::sqlstate::Stage;
+use super::sqlstate::{Stage, Verdict};
 use super::statement::Statement;
 
 /// A handle with rules of its own, made by [`Postgres::within`](super::Postgres::within) and its like.
@@ -101,6 +101,24 @@ impl View {
         Deadline::nearest(limit)
     }
 
+    /// What `error` of a statement means, on its own or in a transaction of this view. Only such a transaction is
+    /// begun `READ ONLY`: a primary that refuses a statement on its own is none any more.
+    pub(crate) fn verdict(&self, error: &sqlx::Error, in_transaction: bool) -> Verdict {
+        let verdict = verdict(error, Stage::Statement);
+        let state = error.as_database_error().and_then(|error| error.code());
+        let literal = state.is_some_and(|state| state == "25006");
+        let by_rights = match self.destination {
+            Destination::Reader => true,
+            // What amounts to 25006 is not said of a transaction that is read-only by wish.
+            Destination::Writer => in_transaction && self.read_only == ReadOnly::Yes && literal,
+        };
+        if by_rights && verdict.refuses_writes() {
+            verdict.by_rights()
+        } else {
+            verdict
+        }
+    }
+
     /// Runs `statement` by `operation`, again where that is safe, until the deadline. `begun` says whether a part of
     /// the result was given to the caller already, after which nothing is repeated.
     pub(crate) async fn run<T>(
@@ -122,14 +140,15 @@ impl View {
             let running = operation(&mut lease.connection().link, statement.clone());
             let waited_for = "the reply to a statement";
             let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await;
-            self.client.judge(&mut lease, &result);
+            let result = result.map_err(|error| of_handle(&node.label, error));
+            let verdict = result.as_ref().err().map(|error| self.verdict(error, false));
+            self.client.judge(&mut lease, verdict.as_ref());
             if statement.is_script() {
                 // It may have left the connection inside a transaction: not for the next caller.
                 lease.spoil();
             }
             drop(lease);
-            let Err(error) = &result else { break result };
-            let verdict = verdict(error, Stage::Statement);
+            let Some(verdict) = verdict else { break result };
             if begun() || (statement.is_script() && verdict.outcome != Outcome::NotRun) {
                 break result;
             }
