@@ -28,14 +28,15 @@ impl PostgresDeclaration {
 /// Everything that was declared, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Declarations {
+    #[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
     pub(crate) dependencies: Vec<Dependency>,
     #[cfg(feature = "kafka")]
     pub(crate) consumers: Vec<(String, hafnium_stream::ConsumerSpec)>,
 }
 
 /// One declared dependency.
+#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
 #[derive(Clone)]
-#[non_exhaustive]
 pub(crate) enum Dependency {
     #[cfg(feature = "postgres")]
     Postgres(PostgresDeclaration),

@@ -39,7 +39,10 @@ mod healthcheck;
 #[cfg(feature = "postgres")]
 mod migrate;
 mod problem;
-#[cfg(feature = "dev-services")]
+#[cfg(all(
+    feature = "dev-services",
+    any(feature = "postgres", feature = "redis", feature = "kafka")
+))]
 mod provide;
 mod run;
 mod runtime;

@@ -54,6 +54,10 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
 /// Applies what is missing, database by database, and says what was done.
 pub(crate) async fn migrate_all(declarations: &Declarations, clients: &Clients) -> Result<(), Ending> {
     for dependency in &declarations.dependencies {
+        #[allow(
+            irrefutable_let_patterns,
+            reason = "which other dependencies exist depends on the features"
+        )]
         let Dependency::Postgres(declaration) = dependency else {
             continue;
         };

@@ -56,8 +56,6 @@ fn place(dependency: &Dependency) -> String {
         Dependency::Redis(name) => format!("redis.{name}.url"),
         #[cfg(feature = "kafka")]
         Dependency::Kafka(name) => format!("kafka.{name}.bootstrap_servers"),
-        #[cfg(not(any(feature = "postgres", feature = "redis", feature = "kafka")))]
-        _ => String::new(),
     }
 }
 
@@ -72,18 +70,13 @@ impl Missing {
                 Dependency::Redis(name) => self.services.redis(name).await,
                 #[cfg(feature = "kafka")]
                 Dependency::Kafka(name) => self.services.kafka(name).await,
-                #[cfg(not(any(feature = "postgres", feature = "redis", feature = "kafka")))]
-                _ => continue,
             };
-            #[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
-            {
-                let provided = provided.map_err(|error| Ending::new(Exit::Unavailable, error))?;
-                loader = loader.provide(&place(dependency), provided.url, ORIGIN);
-                // A broker that has just been started has no topics, and nobody is there to make them.
-                #[cfg(feature = "kafka")]
-                if let Dependency::Kafka(name) = dependency {
-                    loader = loader.provide(&format!("kafka.{name}.auto_create_topics"), "true", ORIGIN);
-                }
+            let provided = provided.map_err(|error| Ending::new(Exit::Unavailable, error))?;
+            loader = loader.provide(&place(dependency), provided.url, ORIGIN);
+            // A broker that has just been started has no topics, and nobody is there to make them.
+            #[cfg(feature = "kafka")]
+            if let Dependency::Kafka(name) = dependency {
+                loader = loader.provide(&format!("kafka.{name}.auto_create_topics"), "true", ORIGIN);
             }
         }
         Ok((

@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
         lifecycle::start(&components, &self.context, deadline, &self.progress).await?;
         #[cfg(feature = "postgres")]
         if self.config.environment().is_dev() {
-            let migrated = crate::migrate::migrate_all(&self.declarations, &clients);
+            let migrated = Box::pin(crate::migrate::migrate_all(&self.declarations, &clients));
             let migrated = deadline.bound("the migrations", migrated).await;
             migrated.map_err(|late| Ending::new(Exit::Unavailable, late))??;
         }

@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::command::{self, Command, CommandLine};
+use crate::declaration::Declarations;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
+use crate::declaration::Dependency;
 #[cfg(feature = "postgres")]
 use crate::declaration::PostgresDeclaration;
-#[allow(unused_imports, reason = "which variants exist depends on the features")]
-use crate::declaration::{Declarations, Dependency};
 use crate::ending::Ending;
 use crate::runtime::RuntimeSettings;
 use crate::setup::SetupError;

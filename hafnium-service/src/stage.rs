@@ -17,12 +17,18 @@ pub(crate) struct Stage {
     pub(crate) config: Config,
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) telemetry: Arc<Telemetry>,
-    #[cfg(feature = "dev-services")]
+    #[cfg(all(
+        feature = "dev-services",
+        any(feature = "postgres", feature = "redis", feature = "kafka")
+    ))]
     provided: Option<crate::provide::Provided>,
 }
 
 impl Stage {
-    #[cfg(feature = "dev-services")]
+    #[cfg(all(
+        feature = "dev-services",
+        any(feature = "postgres", feature = "redis", feature = "kafka")
+    ))]
     pub(crate) fn open(
         loader: &Loader,
         declarations: &Declarations,
@@ -56,7 +62,10 @@ impl Stage {
         })
     }
 
-    #[cfg(not(feature = "dev-services"))]
+    #[cfg(not(all(
+        feature = "dev-services",
+        any(feature = "postgres", feature = "redis", feature = "kafka")
+    )))]
     pub(crate) fn open(
         loader: &Loader,
         _: &Declarations,
@@ -86,7 +95,10 @@ impl Stage {
 
     /// Stops what was provided. Blocking tasks that ignore cancellation never keep the process.
     pub(crate) fn close(self) {
-        #[cfg(feature = "dev-services")]
+        #[cfg(all(
+            feature = "dev-services",
+            any(feature = "postgres", feature = "redis", feature = "kafka")
+        ))]
         drop(self.provided);
         self.runtime.shutdown_background();
     }
