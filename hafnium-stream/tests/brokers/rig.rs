@@ -110,9 +110,18 @@ pub(crate) async fn committed(
     for partition in 0..partitions {
         list.add_partition(topic, partition);
     }
+    let group = group.to_owned();
     let asked = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = config.create().unwrap();
-        consumer.committed_offsets(list, LIMIT).unwrap()
+        let begun = Instant::now();
+        loop {
+            match consumer.committed_offsets(list.clone(), LIMIT) {
+                Ok(known) => return known,
+                // After a broker of another test was killed the group's coordinator is on its way to another one.
+                Err(error) => assert!(begun.elapsed() < LIMIT, "offsets of {group}: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     });
     let known = asked.await.unwrap();
     let elements = known.elements();
