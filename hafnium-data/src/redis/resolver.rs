@@ -79,29 +79,41 @@ fn newest(answers: Vec<Result<Candidate, String>>) -> Result<Candidate, String> 
     newest.ok_or_else(|| reasons.join("; "))
 }
 
+/// Asks one sentinel. The epoch is asked first and the address after it, and not both of `SENTINEL MASTER`: while the
+/// sentinel that leads a failover reconfigures the replicas, that answer holds the *new* epoch beside the *old* address,
+/// and a deposed primary that was thawed just then would be taken back (seen with 7.0). `GET-MASTER-ADDR-BY-NAME` tells
+/// the promoted node from that moment on.
 async fn ask(host: &str, port: u16, master: &str) -> Result<Candidate, String> {
+    type Fields = std::collections::HashMap<String, String>;
     let address = ConnectionAddr::Tcp(host.to_owned(), port);
     let exchange = async {
         let mut sentinel = open(&address, &RedisConnectionInfo::default(), BUDGET).await?;
-        let fields: std::collections::HashMap<String, String> = redis::cmd("SENTINEL")
+        let mut sentinel_command = redis::cmd("SENTINEL");
+        let fields: Fields = sentinel_command
             .arg("MASTER")
             .arg(master)
             .query_async(&mut sentinel)
             .await?;
-        Ok::<_, redis::RedisError>(fields)
+        let mut sentinel_command = redis::cmd("SENTINEL");
+        let place: Option<(String, u16)> = sentinel_command
+            .arg("GET-MASTER-ADDR-BY-NAME")
+            .arg(master)
+            .query_async(&mut sentinel)
+            .await?;
+        Ok::<_, redis::RedisError>((fields, place))
     };
-    let fields = tokio::time::timeout(BUDGET, exchange)
+    let (fields, place) = tokio::time::timeout(BUDGET, exchange)
         .await
         .map_err(|_| format!("sentinel {address} is silent"))?
         .map_err(|error| format!("sentinel {address}: {error}"))?;
-    let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-    let (Ok(port), Ok(epoch)) = (field("port").parse(), field("config-epoch").parse()) else {
+    let epoch = fields.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+    let (Some((host, port)), Some(epoch)) = (place, epoch) else {
         return Err(format!(
-            "sentinel {address} gave an answer without port or config-epoch"
+            "sentinel {address} gave an answer without address or config-epoch"
         ));
     };
     Ok(Candidate {
-        address: ConnectionAddr::Tcp(field("ip"), port),
+        address: ConnectionAddr::Tcp(host, port),
         epoch,
     })
 }
