@@ -1,5 +1,6 @@
 //! Values that never show.
 
+mod provider;
 mod reference;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
+pub use provider::{Address, FetchError, FetchErrorKind, Fetched, Material, Provider, Version};
 pub(crate) use reference::{Reference, read_file, trim_newline};
 
 /// The newtype name by which the configuration's deserializer knows a secret and hands over its source as well.
