@@ -7,6 +7,7 @@ use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
 use crate::tasks::Tasks;
+use crate::topology::Topology;
 
 /// Who this process is; also the resource of its telemetry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct Context {
     propagation: Propagation,
     tasks: Tasks,
     lifecycle: Watch,
+    topology: Topology,
 }
 
 impl Context {
@@ -64,6 +66,7 @@ impl Context {
             propagation,
             tasks,
             lifecycle,
+            topology: Topology::new(),
         }
     }
 
@@ -109,5 +112,10 @@ impl Context {
     /// In what state the service is.
     pub fn lifecycle(&self) -> &Watch {
         &self.lifecycle
+    }
+
+    /// Where a client says what it sees of its dependency.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 }
