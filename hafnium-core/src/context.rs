@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::propagation::Propagation;
 use crate::secret::Secrets;
 use crate::tasks::Tasks;
+use crate::topology::Topology;
 
 /// Who this process is; also the resource of its telemetry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Context {
     tasks: Tasks,
     lifecycle: Watch,
     secrets: Secrets,
+    topology: Topology,
 }
 
 impl Context {
@@ -67,6 +69,7 @@ impl Context {
             tasks,
             lifecycle,
             secrets: Secrets::none(),
+            topology: Topology::new(),
         }
     }
 
@@ -124,5 +127,10 @@ impl Context {
     /// In what state the service is.
     pub fn lifecycle(&self) -> &Watch {
         &self.lifecycle
+    }
+
+    /// Where a client says what it sees of its dependency.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 }
