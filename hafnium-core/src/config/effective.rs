@@ -24,7 +24,6 @@ pub struct Config {
     inner: Arc<Inner>,
 }
 
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) struct Inner {
     pub(crate) service: String,
     pub(crate) tree: Node,
@@ -46,7 +45,6 @@ pub(crate) struct Inner {
 pub(crate) type Check = Arc<dyn Fn(&Config) -> Vec<Problem> + Send + Sync>;
 
 impl Config {
-    #[allow(dead_code, reason = "the store uses it")]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
