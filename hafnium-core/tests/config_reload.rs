@@ -16,7 +16,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     #[schemars(extend("x-reloadable" = true))]
@@ -26,6 +26,8 @@ struct Settings {
     port: u16,
     #[schemars(extend("x-reloadable" = true))]
     weights: Weights,
+    #[allow(dead_code, reason = "only its source matters")]
+    token: Option<hafnium_core::secret::Secret>,
 }
 
 #[derive(Debug, Default, Clone, Deserialize, serde::Serialize, JsonSchema)]
@@ -42,6 +44,7 @@ impl Default for Settings {
             window: None,
             port: 80,
             weights: Weights::default(),
+            token: None,
         }
     }
 }
@@ -308,6 +311,34 @@ async fn a_refused_file_degrades_the_check_config_with_its_keys_until_it_is_mend
         .until("mended", |running| running.health().0 == Health::Up)
         .await;
     assert!(running.metric("hafnium_config_age", "").unwrap() < 20.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_for_something_outside_its_files_is_tried_again() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    let path = token.path().to_owned();
+    drop(token);
+    let running = Running::start(rig(), "10s");
+    write(
+        &running.rig,
+        &format!(
+            "settings.limit = 2\nsettings.token = \"file:{}\"\n",
+            path.display()
+        ),
+    );
+    running
+        .until("refused", |running| running.health().0 == Health::Degraded)
+        .await;
+    tokio::time::sleep(StdDuration::from_secs(60)).await;
+    assert_eq!(
+        running.metric("hafnium_config_reloads", "refused"),
+        Some(1.0),
+        "said once"
+    );
+    std::fs::write(&path, CANARY).unwrap();
+    let config = running.context.config();
+    running.until("the reload", |_| settings(config).limit == 2).await;
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::admin::{Admin, AdminSettings, Probes};
-use hafnium_core::config::{Basis, Config};
+use hafnium_core::config::{Basis, Config, Live};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
 use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
@@ -63,6 +63,7 @@ where
             signals,
             begun,
         )?;
+        crate::reload::begin(&run.context, stage.loader.clone(), &run.signals, &stage.telemetry);
         let outcome = run.serve(settings, setup).await;
         run.end(outcome).await
     });
@@ -102,7 +103,8 @@ impl<'a> Run<'a> {
         let budget = budget.map_err(|error| Ending::new(Exit::Configuration, error))?;
         let lifecycle = Lifecycle::new();
         let health = Registry::new();
-        health.require(config.get::<HealthSettings>()?.ready_requires);
+        let settings = config.get::<HealthSettings>()?;
+        health.require(settings.ready_requires);
         let tasks = Tasks::new();
         health.run(&tasks, &telemetry.metrics());
         let context = Context::new(
@@ -112,10 +114,11 @@ impl<'a> Run<'a> {
             telemetry.propagation(),
             tasks,
             lifecycle.watch(),
-        );
+        )
+        .with_config(Live::new(config.clone()));
         lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
         let progress = Progress::new();
-        let probes = Probes::new(&context, &progress);
+        let probes = Probes::new(&context, &progress).with_paths(settings.paths);
         let scraped = telemetry.clone();
         let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus());
         let bound = config.get::<AdminSettings>()?.bind()?;

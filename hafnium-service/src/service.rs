@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use hafnium_core::admin::AdminSettings;
-use hafnium_core::config::{Config, ConfigError, Loader, Problem};
+use hafnium_core::config::{Config, ConfigError, Loader, Problem, ReloadSettings};
 use hafnium_core::health::HealthSettings;
 use hafnium_core::http::HttpSettings;
 use hafnium_core::lifecycle::{ShutdownSettings, StartSettings};
@@ -46,7 +46,10 @@ impl Service {
             .section::<HealthSettings>()
             .section::<TelemetrySettings>()
             .section::<RuntimeSettings>()
-            .check(budget_fits);
+            .section::<ReloadSettings>()
+            .check(budget_fits)
+            .check(crate::reload::filter_is_readable)
+            .check(health_works);
         Self {
             name,
             version,
@@ -192,4 +195,11 @@ fn budget_fits(config: &Config) -> Vec<Problem> {
         Ok(_) => Vec::new(),
         Err(error) => vec![Problem::new("shutdown", error.to_string())],
     }
+}
+
+/// Paths of probes are paths, and limits of watchdogs are bearable.
+fn health_works(config: &Config) -> Vec<Problem> {
+    config
+        .get::<HealthSettings>()
+        .map_or_else(|_| Vec::new(), |settings| settings.problems())
 }

@@ -42,6 +42,8 @@ pub(crate) fn adopt(held: &Config, found: Config) -> (Config, Vec<String>, Vec<S
         platform: new.platform,
         fingerprint: new.fingerprint,
         problems: Vec::new(),
+        needs: new.needs.clone(),
+        checks: new.checks.clone(),
     });
     (config, walk.adopted, walk.restart)
 }
@@ -77,14 +79,19 @@ impl Walk {
         if same(old, new, shape) {
             return new.cloned();
         }
-        let changed = if reloadable {
-            &mut self.adopted
+        // What a new reference stands for was never fetched: that happens at the start only.
+        if reloadable && !is_secret(new) {
+            self.adopted.push(key.to_owned());
+            new.cloned()
         } else {
-            &mut self.restart
-        };
-        changed.push(key.to_owned());
-        if reloadable { new.cloned() } else { old.cloned() }
+            self.restart.push(key.to_owned());
+            old.cloned()
+        }
     }
+}
+
+fn is_secret(node: Option<&Node>) -> bool {
+    node.is_some_and(|node| matches!(node.value, Value::Secret(_)))
 }
 
 fn is_reloadable(shape: Shape<'_>) -> bool {
@@ -141,8 +148,10 @@ fn equal(one: &Node, other: &Node) -> bool {
                     .all(|((key, one), (name, other))| key == name && equal(one, other))
         }
         // A secret's new value is the store's to bring; here only where it is kept counts.
-        (Value::Secret(one), Value::Secret(other)) => match (one.source(), other.source()) {
-            (Source::Literal, Source::Literal) => one.expose() == other.expose(),
+        (Value::Secret(one), Value::Secret(other)) => match (one.secret.source(), other.secret.source()) {
+            (Source::Literal, Source::Literal) => {
+                one.secret.current().expose() == other.secret.current().expose()
+            }
             (one, other) => one == other,
         },
         _ => false,

@@ -42,6 +42,7 @@ mod layer;
 mod live;
 mod loader;
 mod origin;
+mod pending;
 mod place;
 mod ports;
 mod problem;
@@ -51,7 +52,7 @@ mod show;
 mod sources;
 mod tree;
 mod units;
-mod url;
+pub(crate) mod url;
 
 pub use effective::Config;
 pub use entry::Entry;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::fingerprint::Fingerprint;
 use super::live::{Live, Reloaded};
 use super::loader::Loader;
+use super::problem::{ConfigError, Problem};
 use super::section::Section;
 use super::units;
 use crate::Context;
@@ -112,22 +113,24 @@ impl Reloader {
     /// Cancel-safe: a reload in the middle is finished on its blocking thread.
     pub async fn run(self, mut hangups: Hangups) {
         let mut seen = self.live.current().inner().fingerprint;
+        let mut refused = None;
         loop {
             let asked = tokio::select! {
                 () = hangups.next() => true,
                 () = self.pause() => false,
             };
+            let now = self.look().await;
             if asked {
-                seen = self.look().await;
-                self.reload("SIGHUP").await;
+                seen = now;
+                refused = self.reload("SIGHUP", None).await;
+            } else if now != seen {
+                seen = self.rest(now).await;
+                refused = self.reload("a changed source", None).await;
+            } else if refused.is_some() {
+                // What was wrong may lie elsewhere, such as a secret's file that is there by now.
+                refused = self.reload("another try", refused).await;
             } else {
-                let now = self.look().await;
-                if now == seen {
-                    self.live.confirm();
-                } else {
-                    seen = self.rest(now).await;
-                    self.reload("a changed source").await;
-                }
+                self.live.confirm();
             }
             self.measure();
         }
@@ -162,21 +165,27 @@ impl Reloader {
             .ok()
     }
 
-    async fn reload(&self, because: &'static str) {
+    /// Reads the sources; gives why they were refused. The same refusal as `before` is neither said nor counted again.
+    async fn reload(&self, because: &'static str, before: Option<ConfigError>) -> Option<ConfigError> {
         let (live, loader) = (self.live.clone(), self.loader.clone());
         let Ok(reloaded) = tokio::task::spawn_blocking(move || live.reload(&loader)).await else {
             tracing::error!(
                 because,
                 "the reload of the configuration panicked; the last good one stays in force"
             );
-            return;
+            return before;
         };
+        if let Reloaded::Refused(error) = &reloaded
+            && before.as_ref() == Some(error)
+        {
+            return before;
+        }
         for (result, counter) in &self.reloads {
             if *result == reloaded.as_str() {
                 counter.add(1);
             }
         }
-        match &reloaded {
+        match reloaded {
             Reloaded::Unchanged => {
                 tracing::info!(because, "configuration read again: nothing changed");
             }
@@ -188,8 +197,10 @@ impl Reloader {
             }
             Reloaded::Refused(error) => {
                 tracing::error!(because, "the last good configuration stays in force: {error}");
+                return Some(error);
             }
         }
+        None
     }
 
     fn measure(&self) {
@@ -204,7 +215,7 @@ fn status(live: &Live, now: Instant) -> Status {
     if standing.refused.is_empty() {
         return Status::Up;
     }
-    let mut keys: Vec<&str> = standing.refused.iter().map(super::Problem::key).collect();
+    let mut keys: Vec<&str> = standing.refused.iter().map(Problem::key).collect();
     keys.dedup();
     Status::Degraded(format!(
         "what the sources say is refused ({}); what was right {} s ago stays in force",
