@@ -33,9 +33,8 @@ pub struct Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {} ({}", self.key, self.value, self.origin)?;
-        match &self.secret {
-            Some(source) => write!(f, ", {source}")?,
-            None => {}
+        if let Some(source) = &self.secret {
+            write!(f, ", {source}")?;
         }
         match &self.version {
             Some(version) => write!(f, ", version {version})"),
