@@ -20,6 +20,8 @@ pub mod propagation;
 pub mod resilience;
 pub mod secret;
 pub mod tasks;
+pub mod tls;
+pub mod topology;
 
 pub use classify::{Classified, Classify, Fault, Outcome};
 pub use component::{BoxFuture, Component, StartError, Stopped};
