@@ -6,7 +6,9 @@ use crate::health::Registry;
 use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
+use crate::secret::Secrets;
 use crate::tasks::Tasks;
+use crate::topology::Topology;
 
 /// Who this process is; also the resource of its telemetry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Context {
     propagation: Propagation,
     tasks: Tasks,
     lifecycle: Watch,
+    secrets: Secrets,
+    topology: Topology,
 }
 
 impl Context {
@@ -64,6 +68,8 @@ impl Context {
             propagation,
             tasks,
             lifecycle,
+            secrets: Secrets::none(),
+            topology: Topology::new(),
         }
     }
 
@@ -79,6 +85,18 @@ impl Context {
             Tasks::new(),
             Watch::fixed(State::Ready),
         )
+    }
+
+    /// The same context with the store of the service's secrets; by default there are none.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// The store that keeps the service's secrets up to date.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Who this process is.
@@ -109,5 +127,10 @@ impl Context {
     /// In what state the service is.
     pub fn lifecycle(&self) -> &Watch {
         &self.lifecycle
+    }
+
+    /// Where a client says what it sees of its dependency.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
     }
 }

@@ -19,6 +19,8 @@ pub mod problem;
 pub mod propagation;
 pub mod secret;
 pub mod tasks;
+pub mod tls;
+pub mod topology;
 
 pub use classify::{Classified, Classify, Fault, Outcome};
 pub use component::{BoxFuture, Component, StartError, Stopped};

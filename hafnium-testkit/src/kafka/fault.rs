@@ -4,13 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::cluster::KafkaCluster;
 use super::metadata::request;
 use crate::Error;
-use crate::process::{Freeze, Kill};
+use crate::process::{Freeze, Kill, silence};
 
 /// How long a frozen broker is listened to. A running one answers within milliseconds.
 const LISTEN: Duration = Duration::from_millis(200);
@@ -60,24 +58,12 @@ impl KafkaCluster {
         let frozen = self.broker(broker)?;
         let freeze = frozen.process().freeze()?;
         let fault = format!("freeze of broker {broker}");
-        let knock = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", frozen.port)).await?;
-            stream.write_all(&request()).await?;
-            let mut byte = [0];
-            Ok::<_, std::io::Error>(tokio::time::timeout(LISTEN, stream.read(&mut byte)).await)
-        };
-        match knock.await {
-            Ok(Err(_elapsed)) => Ok(Frozen {
-                broker,
-                freeze,
-                silent: LISTEN,
-            }),
-            Ok(Ok(read)) => Err(Error::unproven(fault, format!("it answered or closed: {read:?}"))),
-            Err(error) => Err(Error::unproven(
-                fault,
-                format!("it accepted no connection: {error}"),
-            )),
-        }
+        let silent = silence(&fault, ("127.0.0.1", frozen.port), &request(), LISTEN).await?;
+        Ok(Frozen {
+            broker,
+            freeze,
+            silent,
+        })
     }
 }
 

@@ -17,6 +17,8 @@ mod launch;
 mod port;
 mod ready;
 mod running;
+#[cfg(any(feature = "redis", feature = "kafka"))]
+mod silence;
 mod state;
 mod tree;
 mod warden;
@@ -26,5 +28,7 @@ pub use launch::Launch;
 pub use port::free_ports;
 pub use ready::{await_ready, wait_until};
 pub use running::{Freeze, Kill, Process};
+#[cfg(any(feature = "redis", feature = "kafka"))]
+pub(crate) use silence::silence;
 pub use state::{ProcessId, ProcessState};
 pub use tree::tree_of;

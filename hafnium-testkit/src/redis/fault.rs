@@ -4,13 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::identity::Identity;
 use super::server::RedisServer;
 use crate::Error;
-use crate::process::{Freeze, Kill};
+use crate::process::{Freeze, Kill, silence};
 
 /// How long a frozen server is listened to. A running one answers `PING` in well under a millisecond.
 const LISTEN: Duration = Duration::from_millis(100);
@@ -58,24 +56,12 @@ impl RedisServer {
         let before = self.identity().await?;
         let freeze = self.process().freeze()?;
         let fault = format!("freeze of {}", self.name);
-        let knock = async {
-            let mut stream = TcpStream::connect(self.address()).await?;
-            stream.write_all(b"PING\r\n").await?;
-            let mut byte = [0];
-            Ok::<_, std::io::Error>(tokio::time::timeout(LISTEN, stream.read(&mut byte)).await)
-        };
-        match knock.await {
-            Ok(Err(_elapsed)) => Ok(Frozen {
-                before,
-                freeze,
-                silent: LISTEN,
-            }),
-            Ok(Ok(read)) => Err(Error::unproven(fault, format!("it answered or closed: {read:?}"))),
-            Err(error) => Err(Error::unproven(
-                fault,
-                format!("it accepted no connection: {error}"),
-            )),
-        }
+        let silent = silence(&fault, self.address(), b"PING\r\n", LISTEN).await?;
+        Ok(Frozen {
+            before,
+            freeze,
+            silent,
+        })
     }
 
     /// Lets a frozen server run again, and waits until it answers. A deposed master still believes to be one at first.
