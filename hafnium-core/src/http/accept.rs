@@ -24,7 +24,12 @@ pub(super) const TURN_LIMIT: Duration = Duration::from_secs(15);
 const LAST_ACCEPTS: Duration = Duration::from_millis(20);
 
 /// Accepts until the stop, whatever errors come: one client's or the process's (`EMFILE`).
-pub(super) async fn accept(listener: TcpListener, router: Router, shared: Arc<Shared>, heartbeat: Option<Heartbeat>) {
+pub(super) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    shared: Arc<Shared>,
+    heartbeat: Option<Heartbeat>,
+) {
     let room = Arc::new(Semaphore::new(shared.max_connections));
     let mut turn = tokio::time::interval(TURN);
     let mut pause = Duration::ZERO;
@@ -103,10 +108,12 @@ fn track(
         let peer = Peer::plain(peer);
         #[cfg(feature = "tls")]
         if let Some(tls) = &shared.tls {
-            let Some((stream, peer)) = tls.handshake(stream, peer, &shared.stop, &shared.cut).await else {
-                return;
-            };
-            return serve(stream, peer, router, connection, shared.clone()).await;
+            let shaken = tls.handshake(stream, &shared.stop, &shared.cut).await;
+            if let Some((stream, identity)) = shaken {
+                let peer = peer.over_tls(identity);
+                serve(stream, peer, router, connection, shared.clone()).await;
+            }
+            return;
         }
         serve(stream, peer, router, connection, shared).await;
     }

@@ -276,7 +276,10 @@ mod tests {
         let kept = Activity::new(begun, age);
         kept.request(false);
         kept.answered(begun + seconds(50));
-        assert!(matches!(kept.advise(LIMITS, begun + seconds(60)), Advice::Keep(_)));
+        assert!(matches!(
+            kept.advise(LIMITS, begun + seconds(60)),
+            Advice::Keep(_)
+        ));
         assert!(kept.is_of_age(begun + seconds(60)));
     }
 

@@ -6,13 +6,14 @@ use axum::body::Body;
 use axum::response::Response;
 use futures_util::future::ready;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, VARY,
 };
 use http::{Request, StatusCode};
 use http_body::Body as _;
 use tower::{ServiceExt, service_fn};
 use tower_http::compression::Compression;
-use tower_http::compression::predicate::Always;
+use tower_http::compression::predicate::SizeAbove;
 
 /// Below it an answer fits into one packet either way, and the work is for nothing.
 const SMALLEST: u64 = 1024;
@@ -40,7 +41,10 @@ impl Encoding {
         }
         let (mut brotli, mut gzip, mut any) = (None, None, None);
         let lines = headers.get_all(ACCEPT_ENCODING).iter();
-        for element in lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')) {
+        for element in lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+        {
             let (name, weight) = element.split_once(';').unwrap_or((element, ""));
             let weight = match weight.trim().strip_prefix("q=") {
                 Some(weight) => weight.trim().parse().unwrap_or(0.0),
@@ -69,8 +73,10 @@ fn is_worth_it(response: &Response) -> bool {
     let status = response.status();
     let headers = response.headers();
     let body = response.body().size_hint();
-    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS)
-        && body.upper().is_none_or(|most| most >= SMALLEST)
+    !matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+    ) && body.upper().is_none_or(|most| most >= SMALLEST)
         && !headers.contains_key(CONTENT_ENCODING)
         && !headers.contains_key(CONTENT_RANGE)
         && !forbids(headers)
@@ -86,13 +92,22 @@ fn forbids(headers: &HeaderMap) -> bool {
         .get_all(CACHE_CONTROL)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("no-transform")))
+        .any(|value| {
+            value
+                .split(',')
+                .any(|word| word.trim().eq_ignore_ascii_case("no-transform"))
+        })
 }
 
 /// Whether a content type is text of some kind that is sent at once. Event streams and lines that come one by one are
 /// not: an encoder holds them back.
 fn is_text(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     if essence == "text/event-stream" {
         return false;
     }
@@ -112,7 +127,9 @@ pub(super) async fn compress(mut response: Response, asked: Option<Encoding>) ->
     }
     // A cache in between must not give it to a client that accepts something else.
     let Some(encoding) = asked else {
-        response.headers_mut().append(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+        response
+            .headers_mut()
+            .append(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
         return response;
     };
     weaken(response.headers_mut());
@@ -123,7 +140,7 @@ pub(super) async fn compress(mut response: Response, asked: Option<Encoding>) ->
         let response = inner.take().unwrap_or_default();
         ready(Ok::<_, Infallible>(response))
     });
-    let compression = Compression::new(given).compress_when(Always::new());
+    let compression = Compression::new(given).compress_when(SizeAbove::new(0));
     match compression.oneshot(request).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
@@ -133,7 +150,8 @@ pub(super) async fn compress(mut response: Response, asked: Option<Encoding>) ->
 /// A strong tag stands for these bytes; the encoded ones are others of the same meaning.
 fn weaken(headers: &mut HeaderMap) {
     let strong = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
-    if let Some(weak) = strong.and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()) {
+    if let Some(weak) = strong.and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok())
+    {
         headers.insert(ETAG, weak);
     }
 }
@@ -196,7 +214,8 @@ mod tests {
         let mut tiny = "short".into_response();
         assert!(!is_worth_it(&tiny));
         tiny = of("text/plain");
-        tiny.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
+        tiny.headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("zstd"));
         assert!(!is_worth_it(&tiny), "encoded already");
         let mut fixed = of("text/plain");
         fixed

@@ -124,7 +124,7 @@ pub(super) struct Peer {
     pub(super) scheme: Scheme,
     /// Who the client proved to be.
     #[cfg(feature = "tls")]
-    pub(super) identity: Option<Arc<crate::tls::PeerIdentity>>,
+    pub(super) identity: Option<crate::tls::PeerIdentity>,
 }
 
 impl Peer {
@@ -135,6 +135,15 @@ impl Peer {
             scheme: Scheme::Http,
             #[cfg(feature = "tls")]
             identity: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn over_tls(self, identity: Option<crate::tls::PeerIdentity>) -> Self {
+        Self {
+            scheme: Scheme::Https,
+            identity,
+            ..self
         }
     }
 }
@@ -171,7 +180,13 @@ pub(super) async fn serve<S>(
     let address = peer.address;
     let peer = Arc::new(peer);
     let service = service_fn(|request| {
-        answer(request, peer.clone(), router.clone(), connection.clone(), shared.clone())
+        answer(
+            request,
+            peer.clone(),
+            router.clone(),
+            connection.clone(),
+            shared.clone(),
+        )
     });
     let builder = builder(shared.header_limit);
     let mut served = pin!(builder.serve_connection_with_upgrades(io, service));
@@ -239,8 +254,8 @@ async fn answer(
     }
     let mut response = router.call(request.map(Body::new)).await?;
     // A client that keeps its connection would send its next request into a listener that is about to close.
-    let last = shared.lifecycle.state() >= State::Draining
-        || connection.activity.is_of_age(underway.exchange.begun);
+    let last =
+        shared.lifecycle.state() >= State::Draining || connection.activity.is_of_age(underway.exchange.begun);
     if last && !multiplexed && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()

@@ -126,25 +126,29 @@ impl Trust {
         }
         // Proxies set these or add to them. Where they were added to as often as the addresses were, the same place
         // counts; else what the nearest proxy wrote.
-        let at_hop = |name| {
-            let values: Vec<&str> = from_the_right(headers, name).collect();
+        let at_hop = |name: HeaderName| {
+            let values: Vec<&str> = from_the_right(headers, &name).collect();
             let place = if values.len() >= hops { hops.max(1) - 1 } else { 0 };
             values.get(place).copied()
         };
-        caller.scheme = at_hop(&X_FORWARDED_PROTO)
+        caller.scheme = at_hop(X_FORWARDED_PROTO)
             .and_then(Scheme::parse)
             .unwrap_or(caller.scheme);
-        caller.host = at_hop(&X_FORWARDED_HOST).and_then(host);
+        caller.host = at_hop(X_FORWARDED_HOST).and_then(host);
         caller
     }
 
     fn forwarded(&self, mut caller: Caller, headers: &HeaderMap) -> Caller {
         for element in from_the_right(headers, &FORWARDED) {
-            let Some(element) = Element::parse(element) else { break };
+            let Some(element) = Element::parse(element) else {
+                break;
+            };
             // What one proxy says of the connection it accepted.
             caller.scheme = element.proto.and_then(Scheme::parse).unwrap_or(caller.scheme);
             caller.host = element.host.and_then(host).or(caller.host);
-            let Some(address) = element.from.and_then(address) else { break };
+            let Some(address) = element.from.and_then(address) else {
+                break;
+            };
             caller.address = address;
             if !self.trusts(address) {
                 break;
@@ -155,7 +159,7 @@ impl Trust {
 }
 
 /// The elements of a list that may be spread over several headers, the last one first.
-fn from_the_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn from_the_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
     let values: Vec<&str> = headers
         .get_all(name)
         .iter()
@@ -323,7 +327,10 @@ mod tests {
         ];
         assert_eq!(seen(by, "10.0.0.1", &added).1, "https");
         let odd = [("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a/b")];
-        assert_eq!(seen(by, "10.0.0.1", &odd), ("10.0.0.1".into(), "http", String::new()));
+        assert_eq!(
+            seen(by, "10.0.0.1", &odd),
+            ("10.0.0.1".into(), "http", String::new())
+        );
     }
 
     #[test]
@@ -331,9 +338,15 @@ mod tests {
         let by = ForwardedBy::Forwarded;
         let client = |line: &str| seen(by, "10.0.0.1", &[("forwarded", line)]);
         let full = "for=192.0.2.60;proto=https;by=203.0.113.43;host=shop.example";
-        assert_eq!(client(full), ("192.0.2.60".into(), "https", "shop.example".into()));
+        assert_eq!(
+            client(full),
+            ("192.0.2.60".into(), "https", "shop.example".into())
+        );
         assert_eq!(client("For=\"[2001:db8:cafe::17]:4711\"").0, "2001:db8:cafe::17");
-        assert_eq!(client("for=6.6.6.6, for=192.0.2.60 , for=10.0.0.3").0, "192.0.2.60");
+        assert_eq!(
+            client("for=6.6.6.6, for=192.0.2.60 , for=10.0.0.3").0,
+            "192.0.2.60"
+        );
         for hidden in [
             "for=unknown",
             "for=_gazonk",

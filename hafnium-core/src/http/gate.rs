@@ -152,7 +152,11 @@ impl Gate {
 /// one may wait is no burst any more.
 fn patience(wait: Duration, now: u64, since: u64) -> Duration {
     let standing = Duration::from_millis(now.saturating_sub(since));
-    if since > 0 && standing > wait { wait / 10 } else { wait }
+    if since > 0 && standing > wait {
+        wait / 10
+    } else {
+        wait
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::tls_settings::TlsSettings;
 use crate::config::{Alias, ByteSize, Duration, Section};
 
 /// The section `http`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpSettings {

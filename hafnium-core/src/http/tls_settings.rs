@@ -1,16 +1,25 @@
 //! The configuration of TLS on the application listener. Its keys are there with and without the feature `tls`.
 
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::settings::HttpSettings;
+use crate::component::StartError;
 use crate::config::Duration;
+#[cfg(feature = "tls")]
+use crate::context::Context;
 use crate::secret::Secret;
+#[cfg(feature = "tls")]
+use crate::tls::Acceptor;
 
 /// TLS of the application listener, under `http.tls`. Needs the feature `tls`.
 ///
 /// Certificate, key and CA follow their sources: a new pair serves new handshakes at once, and a pair that can't work
 /// leaves the last good one in force and degrades the health check `http.tls`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsSettings {
@@ -66,6 +75,29 @@ impl Default for TlsSettings {
             client_certificate: ClientCertificate::default(),
             minimum_version: TlsVersion::default(),
             handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl HttpSettings {
+    /// What accepts TLS, where it is configured.
+    #[cfg(feature = "tls")]
+    pub(super) fn acceptor(&self, cx: &Context) -> Result<Option<Arc<Acceptor>>, StartError> {
+        if !self.tls.is_configured() {
+            return Ok(None);
+        }
+        Acceptor::new(&self.tls, cx).map(|acceptor| Some(Arc::new(acceptor)))
+    }
+
+    /// Serving in plain text where TLS was asked for would be worse than not to start.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn refuse_tls(&self) -> Result<(), StartError> {
+        match self.tls.is_configured() {
+            false => Ok(()),
+            true => Err(StartError::configuration(
+                "http",
+                "tls: this build lacks the feature `tls`",
+            )),
         }
     }
 }
