@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         #[cfg(feature = "kafka")]
         let consumers = crate::binding::bind(&self.declarations.consumers, handlers, &kafka, &self.context)?;
 
-        let router = envelope(router.unwrap_or_default(), &http, self.context.metrics());
+        let router = envelope(router.unwrap_or_default(), &http, &self.context);
         let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
         self.workloads
             .push(Arc::new(http.serve(bound, router, &self.context)?));
