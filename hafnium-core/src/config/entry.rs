@@ -128,7 +128,7 @@ fn unset(key: &str, default: &Json, shape: Shape<'_>) -> Entry {
     }
 }
 
-fn plain(value: &Json) -> String {
+pub(crate) fn plain(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         Json::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
