@@ -53,7 +53,7 @@ impl Service {
         Self {
             name,
             version,
-            loader,
+            loader: crate::secrets::declare(loader),
             settings: |_| Ok(()),
             declarations: Declarations::default(),
         }
