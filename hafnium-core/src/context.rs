@@ -61,6 +61,7 @@ impl Context {
         tasks: Tasks,
         lifecycle: Watch,
     ) -> Self {
+        tasks.observe(&health, &metrics);
         Self {
             service: Arc::new(service),
             health,

@@ -17,6 +17,7 @@ mod activity;
 mod bind;
 mod connection;
 mod envelope;
+mod loopback;
 mod mount;
 mod request_id;
 mod server;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::activity::Limits;
 use super::bind::Bound;
 use super::connection::{Connection, serve};
+use super::loopback::{LOOPBACK_LIMIT, loopback};
 use super::settings::HttpSettings;
 use crate::component::{BoxFuture, Component, StartError, Stopped};
 use crate::context::Context;
@@ -27,12 +28,6 @@ use crate::lifecycle::Watch;
 /// How often the accept loop says that it turns, and after how long a silent one fails `livez`.
 const TURN: Duration = Duration::from_secs(1);
 const TURN_LIMIT: Duration = Duration::from_secs(15);
-
-/// How often the listener connects to itself, how long that may take, and when failing to fails `livez`: after three
-/// failures in a row.
-const LOOPBACK: Duration = Duration::from_secs(10);
-const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(1);
-const LOOPBACK_LIMIT: Duration = Duration::from_secs(35);
 
 /// After the stop was asked for, connections that the kernel had already taken are still accepted for this long:
 /// closing the socket would reset them.
@@ -49,6 +44,14 @@ pub(crate) struct Shared {
     tracker: TaskTracker,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     max_connections: usize,
+}
+
+impl Shared {
+    /// As many connections as are allowed: the next one is accepted when one of them ends.
+    fn is_full(&self) -> bool {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.len() >= self.max_connections
+    }
 }
 
 /// A listener that is being served. Dropping it cuts all its connections; [`Component::stop`] drains it.
@@ -112,9 +115,10 @@ impl Server {
         let heartbeat = health.map(|health| health.heartbeat(format!("{name}.accept"), TURN_LIMIT));
         if let Some(health) = health {
             let heartbeat = health.heartbeat(format!("{name}.loopback"), LOOPBACK_LIMIT);
-            let stop = shared.stop.clone();
+            let listener = shared.clone();
             shared.tracker.spawn(async move {
-                stop.run_until_cancelled(loopback(address, heartbeat)).await;
+                let loopback = loopback(address, heartbeat, || listener.is_full());
+                listener.stop.run_until_cancelled(loopback).await;
             });
         }
         shared
@@ -297,25 +301,4 @@ fn is_of_one_client(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
-}
-
-/// Connects to the listener itself from time to time: a healthy operator port says nothing about this one.
-async fn loopback(address: SocketAddr, heartbeat: Heartbeat) {
-    let target = SocketAddr::new(
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        },
-        address.port(),
-    );
-    let mut ticks = tokio::time::interval(LOOPBACK);
-    loop {
-        ticks.tick().await;
-        match tokio::time::timeout(LOOPBACK_TIMEOUT, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => heartbeat.beat(),
-            Ok(Err(error)) => tracing::warn!(%target, %error, "the listener refuses connections"),
-            Err(_) => tracing::warn!(%target, "the listener takes no connections"),
-        }
-    }
 }
