@@ -6,6 +6,7 @@ use crate::health::Registry;
 use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
+use crate::resilience::Breakers;
 use crate::secret::Secrets;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
@@ -49,6 +50,7 @@ pub struct Context {
     lifecycle: Watch,
     secrets: Secrets,
     topology: Topology,
+    breakers: Breakers,
 }
 
 impl Context {
@@ -63,6 +65,7 @@ impl Context {
     ) -> Self {
         Self {
             service: Arc::new(service),
+            breakers: Breakers::new(&health, &metrics),
             health,
             metrics,
             propagation,
@@ -117,6 +120,11 @@ impl Context {
     /// How trace context crosses process borders.
     pub fn propagation(&self) -> &Propagation {
         &self.propagation
+    }
+
+    /// The breakers of this process, by name.
+    pub fn breakers(&self) -> &Breakers {
+        &self.breakers
     }
 
     /// Where named background tasks run.
