@@ -102,7 +102,8 @@ impl<'a> Run<'a> {
         let budget = budget.map_err(|error| Ending::new(Exit::Configuration, error))?;
         let lifecycle = Lifecycle::new();
         let health = Registry::new();
-        health.require(config.get::<HealthSettings>()?.ready_requires);
+        let settings = config.get::<HealthSettings>()?;
+        health.require(settings.ready_requires);
         let tasks = Tasks::new();
         health.run(&tasks, &telemetry.metrics());
         let context = Context::new(
@@ -115,7 +116,7 @@ impl<'a> Run<'a> {
         );
         lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
         let progress = Progress::new();
-        let probes = Probes::new(&context, &progress);
+        let probes = Probes::new(&context, &progress).with_paths(settings.paths);
         let scraped = telemetry.clone();
         let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus());
         let bound = config.get::<AdminSettings>()?.bind()?;

@@ -46,7 +46,8 @@ impl Service {
             .section::<HealthSettings>()
             .section::<TelemetrySettings>()
             .section::<RuntimeSettings>()
-            .check(budget_fits);
+            .check(budget_fits)
+            .check(health_works);
         Self {
             name,
             version,
@@ -192,4 +193,11 @@ fn budget_fits(config: &Config) -> Vec<Problem> {
         Ok(_) => Vec::new(),
         Err(error) => vec![Problem::new("shutdown", error.to_string())],
     }
+}
+
+/// Paths of probes are paths, and limits of watchdogs are bearable.
+fn health_works(config: &Config) -> Vec<Problem> {
+    config
+        .get::<HealthSettings>()
+        .map_or_else(|_| Vec::new(), |settings| settings.problems())
 }

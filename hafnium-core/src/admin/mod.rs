@@ -3,6 +3,7 @@
 //! Everything is answered from memory, so that it answers in any state of the dependencies. Its requests are not part of
 //! request telemetry.
 
+mod answer;
 mod endpoints;
 mod probes;
 mod settings;

@@ -7,6 +7,7 @@
 mod check;
 mod heartbeat;
 mod hysteresis;
+mod paths;
 mod registry;
 mod report;
 mod scheduler;
@@ -15,6 +16,7 @@ mod settings;
 pub use check::{Check, Scope, Status};
 pub use heartbeat::{Heartbeat, PulseReport};
 pub use hysteresis::Health;
+pub use paths::ProbePaths;
 pub use registry::{Registration, Registry};
 pub use report::{CheckReport, Report};
 pub use settings::HealthSettings;

@@ -16,17 +16,24 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::admin::Probes;
 
-/// Adds `/health` and `/ready` to `router`. A path that the router has itself is kept, and a log line says so.
+/// Adds `/health` and `/ready`, or what [`ProbePaths`](crate::health::ProbePaths) names instead, to `router`. A path that the router has itself is kept, and a log line says so.
 ///
 /// `/ready` is `readyz`. `/health` never looks at a dependency, and fails from the first moment of the drain: a load
 /// balancer must see the process leave. Both say nothing but `ok` or `unavailable`; details are for the operator
 /// listener. Call it last, so that the request telemetry leaves them out.
 pub fn mount_probes(router: Router, probes: &Probes) -> Router {
-    let router = mount(router, "/health", probes, Probes::is_serving);
-    mount(router, "/ready", probes, Probes::is_ready)
+    let paths = probes.paths();
+    let mut router = router;
+    for path in &paths.application_health {
+        router = mount(router, path, probes, Probes::is_serving);
+    }
+    for path in &paths.application_ready {
+        router = mount(router, path, probes, Probes::is_ready);
+    }
+    router
 }
 
-fn mount(router: Router, path: &'static str, probes: &Probes, ask: fn(&Probes) -> bool) -> Router {
+fn mount(router: Router, path: &str, probes: &Probes, ask: fn(&Probes) -> bool) -> Router {
     if has_route(&router, path) {
         tracing::info!(
             path,
