@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::component::StartError;
 use crate::config::Section;
 use crate::http::Bound;
+use crate::secret::Secret;
 
 /// The section `admin`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdminSettings {
@@ -18,6 +19,11 @@ pub struct AdminSettings {
     pub address: IpAddr,
     /// The port. Default `8080`; `0` takes a free one.
     pub port: u16,
+    /// Lets callers of other hosts see `/config` and see and change `/loglevel`, with the header
+    /// `Authorization: Bearer <token>`. Default none: only callers on the same host (`kubectl port-forward`,
+    /// `kubectl exec`) may. An empty token lets nobody in.
+    #[serde(skip_serializing)]
+    pub token: Option<Secret>,
 }
 
 impl Default for AdminSettings {
@@ -25,6 +31,7 @@ impl Default for AdminSettings {
         Self {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 8080,
+            token: None,
         }
     }
 }
