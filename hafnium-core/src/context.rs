@@ -6,6 +6,7 @@ use crate::health::Registry;
 use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
+use crate::secret::Secrets;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
 
@@ -49,6 +50,7 @@ pub struct Context {
     propagation: Propagation,
     tasks: Tasks,
     lifecycle: Watch,
+    secrets: Secrets,
     topology: Topology,
 }
 
@@ -69,6 +71,7 @@ impl Context {
             propagation,
             tasks,
             lifecycle,
+            secrets: Secrets::none(),
             topology: Topology::new(),
         }
     }
@@ -85,6 +88,18 @@ impl Context {
             Tasks::new(),
             Watch::fixed(State::Ready),
         )
+    }
+
+    /// The same context with the store of the service's secrets; by default there are none.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// The store that keeps the service's secrets up to date.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Who this process is.

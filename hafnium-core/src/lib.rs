@@ -19,6 +19,7 @@ pub mod problem;
 pub mod propagation;
 pub mod secret;
 pub mod tasks;
+pub mod tls;
 pub mod topology;
 
 pub use classify::{Classified, Classify, Fault, Outcome};

@@ -35,14 +35,21 @@ fn every_value_is_listed_with_its_origin() {
     let rig = rig.variable("HAFNIUM__DATABASE__LEDGER__URL_FILE", path.to_str().unwrap());
     let config = rig.load(loader).unwrap();
     let lines: Vec<_> = config.entries().iter().map(Entry::to_string).collect();
+    // A value from a file or a variable has no version of its own: it is told by a hash that each process keys anew.
+    let version = |key: &str| config.entry(key).unwrap().version.unwrap();
+    assert_eq!(version("database.ledger.url").len(), 8);
     let expected = [
         "database.ledger.collector = http://***@host/x?*** (HAFNIUM__DATABASE__LEDGER__COLLECTOR)".to_owned(),
-        "database.ledger.password = *** (--set, env:PASSWORD)".to_owned(),
+        format!(
+            "database.ledger.password = *** (--set, env:PASSWORD, version {})",
+            version("database.ledger.password")
+        ),
         "database.ledger.pool.acquire_timeout = 5s (default)".to_owned(),
         "database.ledger.pool.size = 10 (default)".to_owned(),
         format!(
-            "database.ledger.url = *** (HAFNIUM__DATABASE__LEDGER__URL_FILE, file:{})",
-            path.display()
+            "database.ledger.url = *** (HAFNIUM__DATABASE__LEDGER__URL_FILE, file:{}, version {})",
+            path.display(),
+            version("database.ledger.url")
         ),
         "http.body_limit = 2MiB (default)".to_owned(),
         "http.compress = false (default)".to_owned(),

@@ -106,7 +106,10 @@ fn tables_of_several_layers_merge() {
     let http = config.get::<Http>().unwrap();
     let ledger = config.named::<Database>("ledger").unwrap();
     assert_eq!((http.port, http.weight), (2, 0.5));
-    assert_eq!((ledger.pool.size, ledger.url.expose()), (3, "postgres://host/db"));
+    assert_eq!(
+        (ledger.pool.size, ledger.url.current().expose()),
+        (3, "postgres://host/db")
+    );
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn a_named_section_with_one_instance_answers_to_the_alias() {
         .load(ledger())
         .unwrap();
     assert_eq!(
-        config.named::<Database>("ledger").unwrap().url.expose(),
+        config.named::<Database>("ledger").unwrap().url.current().expose(),
         "postgres://host/db"
     );
 }

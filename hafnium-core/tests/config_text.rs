@@ -36,7 +36,7 @@ fn is_text(value: &str) {
     let text = text(value).settings::<Text>().unwrap();
     assert_eq!(text.plain, value);
     assert_eq!(text.optional.as_deref(), Some(value));
-    assert_eq!(text.secret.unwrap().expose(), value);
+    assert_eq!(text.secret.unwrap().current().expose(), value);
     assert_eq!(text.anything, Some(serde_json::Value::String(value.to_owned())));
     assert_eq!(text.map["key"], value);
 }

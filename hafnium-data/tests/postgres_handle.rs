@@ -475,7 +475,8 @@ async fn a_terminated_session_is_replaced_without_an_error() {
 #[tokio::test]
 async fn a_wrong_password_is_a_clear_configuration_error_that_does_not_show_it() {
     let good = settings("password").await;
-    let (before, after) = good.url.expose().split_once('@').unwrap();
+    let good_url = good.url.current();
+    let (before, after) = good_url.expose().split_once('@').unwrap();
     let (user, _) = before.rsplit_once(':').unwrap();
     let bad = PostgresSettings::new(Secret::new(format!("{user}:hunter2@{after}")));
     let begun = Instant::now();

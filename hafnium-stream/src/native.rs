@@ -93,7 +93,7 @@ fn common(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
         config.set(key, value);
     }
     for (key, value) in &settings.librdkafka_secrets {
-        config.set(key, value.expose());
+        config.set(key, value.current().expose());
     }
     config
 }

@@ -4,7 +4,7 @@ use std::collections::btree_map;
 use std::fmt;
 use std::slice;
 
-use serde::de::value::{SeqDeserializer, StrDeserializer};
+use serde::de::value::StrDeserializer;
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
     SeqAccess, VariantAccess, Visitor,
@@ -72,7 +72,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                 rest: entries.iter(),
                 current: None,
             }),
-            Value::Secret(secret) => visitor.visit_str(secret.expose()),
+            Value::Secret(leaf) => visitor.visit_str(leaf.secret.current().expose()),
         }
     }
 
@@ -86,11 +86,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.0.value {
-            Value::Secret(value) if name == secret::NEWTYPE => {
-                let source = value.source().to_string();
-                let parts = [value.expose(), source.as_str()];
-                visitor.visit_seq(SeqDeserializer::<_, Error>::new(parts.into_iter()))
-            }
+            Value::Secret(leaf) if name == secret::NEWTYPE => secret::hand_over(&leaf.secret, visitor),
             _ => visitor.visit_newtype_struct(self),
         }
     }

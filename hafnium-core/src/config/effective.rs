@@ -24,6 +24,7 @@ pub struct Config {
     inner: Arc<Inner>,
 }
 
+#[allow(dead_code, reason = "the store uses it")]
 pub(crate) struct Inner {
     pub(crate) service: String,
     pub(crate) tree: Node,
@@ -35,9 +36,21 @@ pub(crate) struct Inner {
     pub(crate) platform: Option<Platform>,
     /// What is wrong with it; empty for a configuration that a caller gets.
     pub(crate) problems: Vec<Problem>,
+    /// Whether a key's secret is fetched at all: commands that need a part of the service do without the others.
+    pub(crate) needs: Option<Vec<String>>,
+    /// What is checked again once every secret is there.
+    pub(crate) checks: Vec<Check>,
 }
 
+/// A check over several keys.
+pub(crate) type Check = Arc<dyn Fn(&Config) -> Vec<Problem> + Send + Sync>;
+
 impl Config {
+    #[allow(dead_code, reason = "the store uses it")]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     pub(crate) fn new(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
@@ -133,6 +146,10 @@ impl Config {
         if !known.is_empty() {
             return Err(self.error(known));
         }
+        let pending = super::pending::problems(&key, node);
+        if !pending.is_empty() {
+            return Err(self.error(pending));
+        }
         de::from_node(node).map_err(|error| self.error(vec![refusal(&key, node, error)]))
     }
 
@@ -154,7 +171,7 @@ impl Config {
         }
     }
 
-    fn error(&self, problems: Vec<Problem>) -> ConfigError {
+    pub(super) fn error(&self, problems: Vec<Problem>) -> ConfigError {
         ConfigError::new(&self.inner.service, problems)
     }
 }
@@ -180,13 +197,14 @@ pub(crate) fn is_below(key: &str, parent: &str) -> bool {
 /// What a type refused that its schema accepted, as a problem. Secrets are cut out of the type's own words.
 pub(crate) fn refusal(key: &str, node: &Node, error: de::Error) -> Problem {
     let mut secrets = Vec::new();
-    node.secrets(&mut secrets);
+    node.secrets(key, &mut secrets);
     let mut message = error.message;
-    for secret in secrets {
-        if !secret.expose().is_empty() {
-            message = message.replace(secret.expose(), "***");
+    for (_, _, leaf) in secrets {
+        let value = leaf.secret.current();
+        if !value.expose().is_empty() {
+            message = message.replace(value.expose(), "***");
             // serde quotes text with its escapes.
-            message = message.replace(&secret.expose().escape_debug().to_string(), "***");
+            message = message.replace(&value.expose().escape_debug().to_string(), "***");
         }
     }
     let mut origin = None;

@@ -26,13 +26,19 @@ pub struct Entry {
     pub origin: Origin,
     /// Where a secret was read; none for what is no secret.
     pub secret: Option<Source>,
+    /// Which value of a secret is in use: the first digits of a hash of its version.
+    pub version: Option<String>,
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {} ({}", self.key, self.value, self.origin)?;
         match &self.secret {
-            Some(source) => write!(f, ", {source})"),
+            Some(source) => write!(f, ", {source}")?,
+            None => {}
+        }
+        match &self.version {
+            Some(version) => write!(f, ", version {version})"),
             None => f.write_str(")"),
         }
     }
@@ -96,7 +102,14 @@ fn set(key: &str, node: &Node, shape: Shape<'_>) -> Entry {
         value: show::effective(node, Some(shape)),
         origin: node.origin.clone(),
         secret: match &node.value {
-            Value::Secret(secret) => Some(secret.source().clone()),
+            Value::Secret(leaf) => Some(leaf.secret.source().clone()),
+            _ => None,
+        },
+        version: match &node.value {
+            // A literal has no other value it could be told from.
+            Value::Secret(leaf) if *leaf.secret.source() == Source::Literal => None,
+            Value::Secret(leaf) if leaf.secret.is_pending() => Some("not fetched".to_owned()),
+            Value::Secret(leaf) => Some(leaf.secret.current().version().short()),
             _ => None,
         },
     }
@@ -112,6 +125,7 @@ fn unset(key: &str, default: &Json, shape: Shape<'_>) -> Entry {
         value,
         origin: Origin::Default,
         secret: None,
+        version: None,
     }
 }
 

@@ -11,18 +11,18 @@ use serde::de::DeserializeOwned;
 use super::catalogue::Catalogue;
 use super::check::{Checker, Secrets};
 use super::declaration::{self, Declared};
-use super::effective::{Config, Inner, is_below, refusal};
+use super::effective::{Check, Config, Inner, is_below, refusal};
 use super::environment::{Basis, Environment, Platform};
 use super::layer::aliases::Binding;
 use super::layer::stack::{Inputs, Stack};
 use super::origin::Origin;
+use super::pending;
 use super::ports;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::section::Section;
 use super::sources::Sources;
 use super::tree::Node;
-
-type Check = Arc<dyn Fn(&Config) -> Vec<Problem> + Send + Sync>;
+use crate::secret::Slots;
 
 /// Declares what a service can be told, and loads it.
 ///
@@ -42,6 +42,7 @@ pub struct Loader {
     needs: Option<Vec<String>>,
     checks: Vec<Check>,
     sources: Option<Sources>,
+    slots: Slots,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,7 @@ impl Loader {
             needs: None,
             checks: Vec::new(),
             sources: None,
+            slots: Slots::default(),
         }
     }
 
@@ -149,6 +151,8 @@ impl Loader {
     /// Reads elsewhere than in the working directory and the environment of this process.
     pub fn sources(mut self, sources: Sources) -> Self {
         self.sources = Some(sources);
+        // What was read elsewhere has nothing to do with what is read here.
+        self.slots = Slots::default();
         self
     }
 
@@ -193,6 +197,7 @@ impl Loader {
             secrets: &Secrets {
                 sources: &sources,
                 literals_in_files: environment.is_dev(),
+                slots: &self.slots,
             },
             aliases: &by_key(&bindings),
             problems: Vec::new(),
@@ -205,9 +210,11 @@ impl Loader {
         let (tolerated, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(tolerable);
         for Declared { path, read, .. } in &self.declared {
             let key = path.join(".");
-            let node = tree.at(path).filter(|_| {
+            let node = tree.at(path).filter(|node| {
                 let known = problems.iter().chain(&tolerated).chain(&found);
-                !known.into_iter().any(|problem| is_below(problem.key(), &key))
+                // What holds a secret that is still to be fetched is read once it is there.
+                pending::problems(&key, node).is_empty()
+                    && !known.into_iter().any(|problem| is_below(problem.key(), &key))
             });
             if let Some((node, Err(error))) = node.map(|node| (node, read(node))) {
                 found.push(refusal(&key, node, error));
@@ -224,6 +231,8 @@ impl Loader {
             basis,
             platform,
             problems: [problems.clone(), tolerated].concat(),
+            needs: self.needs.clone(),
+            checks: self.checks.clone(),
         });
         problems.extend(ports::check(&config));
         problems.extend(self.checks.iter().flat_map(|check| check(&config)));

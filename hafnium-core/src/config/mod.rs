@@ -36,6 +36,7 @@ mod environment;
 mod layer;
 mod loader;
 mod origin;
+mod pending;
 mod place;
 mod ports;
 mod problem;
@@ -44,7 +45,7 @@ mod show;
 mod sources;
 mod tree;
 mod units;
-mod url;
+pub(crate) mod url;
 
 pub use effective::Config;
 pub use entry::Entry;

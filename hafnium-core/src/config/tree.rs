@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::check::join;
 use super::origin::Origin;
-use crate::secret::Secret;
+use crate::secret::Leaf;
 
 /// A value and where it came from. A table's origin is that of its first mention.
 #[derive(Clone)]
@@ -23,8 +24,8 @@ pub(crate) enum Value {
     Bool(bool),
     List(Vec<Node>),
     Table(BTreeMap<String, Node>),
-    /// A secret that was resolved.
-    Secret(Secret),
+    /// A secret whose reference was read; its value may still be to be fetched.
+    Secret(Leaf),
 }
 
 /// A place in the tree is both a value and a table.
@@ -94,12 +95,20 @@ impl Node {
         }
     }
 
-    /// Every secret in the tree.
-    pub(crate) fn secrets<'a>(&'a self, found: &mut Vec<&'a Secret>) {
+    /// Every secret in the tree, with its key and its node.
+    pub(crate) fn secrets<'a>(&'a self, key: &str, found: &mut Vec<(String, &'a Node, &'a Leaf)>) {
         match &self.value {
-            Value::Secret(secret) => found.push(secret),
-            Value::List(items) => items.iter().for_each(|item| item.secrets(found)),
-            Value::Table(entries) => entries.values().for_each(|node| node.secrets(found)),
+            Value::Secret(leaf) => found.push((key.to_owned(), self, leaf)),
+            Value::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    item.secrets(&format!("{key}[{index}]"), found);
+                }
+            }
+            Value::Table(entries) => {
+                for (name, node) in entries {
+                    node.secrets(&join(key, name), found);
+                }
+            }
             _ => {}
         }
     }

@@ -3,10 +3,13 @@
 //! A provider only asks its server; when to ask, how long an old value may serve and who is told of a new one is the
 //! store's.
 
-use std::fmt;
-use std::time::Duration;
+use std::fmt::{self, Write};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 
 use crate::component::BoxFuture;
 use crate::deadline::Deadline;
@@ -57,6 +60,45 @@ impl fmt::Display for Address {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Version(pub String);
 
+impl Version {
+    /// A version for a value whose source knows none: a hash of it under a key that this process alone has, so that
+    /// nobody can try passwords against what a log or a metric shows.
+    pub(crate) fn of(material: &Material) -> Self {
+        static KEY: LazyLock<[u64; 2]> = LazyLock::new(|| {
+            // Keyed by the operating system's randomness, which is all that is wanted of it here.
+            [RandomState::new().hash_one(0), RandomState::new().hash_one(1)]
+        });
+        let mut hash = Sha256::new();
+        for key in *KEY {
+            hash.update(key.to_le_bytes());
+        }
+        match material {
+            Material::Text(text) => hash.update(text.expose_secret()),
+            Material::Login { user, password } => {
+                hash.update((user.len() as u64).to_le_bytes());
+                hash.update(user);
+                hash.update(password.expose_secret());
+            }
+        }
+        Self(hex(&hash.finalize()[..16]))
+    }
+
+    /// The first eight digits of a hash of the version: what is shown of it.
+    pub fn short(&self) -> String {
+        hex(&Sha256::digest(&self.0)[..4])
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string can't fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
 /// One answer of a provider.
 #[derive(Debug)]
 pub struct Fetched {
@@ -68,6 +110,8 @@ pub struct Fetched {
     pub refresh_after: Option<Duration>,
     /// When this value stops working, from now, unless it is renewed; never when `None`.
     pub expires_after: Option<Duration>,
+    /// When the value was last changed at the provider, where it says so; its age counts from there.
+    pub changed: Option<SystemTime>,
 }
 
 /// The value of a secret: a text, or a user and a password that belong together.

@@ -7,6 +7,9 @@ use std::path::Path;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroize;
 
+use super::address;
+use super::provider::Address;
+
 /// The most a secret's file may hold: far above any key or certificate chain, far below what would hurt.
 const FILE_LIMIT_BYTES: usize = 1 << 20;
 
@@ -19,21 +22,24 @@ pub(crate) enum Reference<'a> {
     Variable(&'a str),
     /// `file:/path`.
     File(&'a str),
-    /// A reference to a source that this build does not have; taking it as a value would send it to a server.
-    Unsupported(&'static str),
+    /// A place elsewhere, such as `vault:kv/db#password`.
+    Remote(Address),
+    /// Begins as a reference and can't be one, or this build has no source for it; says why. Taking it as a value would
+    /// send it to a server.
+    Refused(String),
 }
 
 impl<'a> Reference<'a> {
     pub(crate) fn parse(text: &'a str) -> Self {
-        const UNSUPPORTED: [&str; 5] = ["aws-sm:", "aws-ssm:", "vault:", "vault-db:", "vault-static:"];
         if let Some(name) = text.strip_prefix("env:") {
             return Self::Variable(name);
         }
         if let Some(path) = text.strip_prefix("file:") {
             return Self::File(path);
         }
-        match UNSUPPORTED.into_iter().find(|scheme| text.starts_with(scheme)) {
-            Some(scheme) => Self::Unsupported(scheme),
+        match address::parse(text) {
+            Some(Ok(address)) => Self::Remote(address),
+            Some(Err(reason)) => Self::Refused(reason),
             None => Self::Literal,
         }
     }
@@ -88,14 +94,15 @@ mod tests {
             Reference::parse("file:/run/secrets/db"),
             Reference::File("/run/secrets/db")
         );
-        assert_eq!(
-            Reference::parse("vault:kv/db#password"),
-            Reference::Unsupported("vault:")
-        );
-        assert_eq!(
-            Reference::parse("vault-db:ledger"),
-            Reference::Unsupported("vault-db:")
-        );
+        for text in ["vault:kv/db#password", "vault-db:ledger"] {
+            match Reference::parse(text) {
+                Reference::Remote(address) if cfg!(feature = "vault") => {
+                    assert_eq!(address.to_string(), text)
+                }
+                Reference::Refused(reason) => assert!(reason.contains("no source"), "{reason}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
         for value in [
             "",
             "hunter2",

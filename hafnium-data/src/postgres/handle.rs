@@ -98,7 +98,7 @@ impl Postgres {
     pub fn new(name: &str, settings: PostgresSettings, cx: &Context) -> Result<Self, StartError> {
         let component = format!("postgres.{name}");
         let wrong = |reason: &dyn ToString| StartError::configuration(&component, reason.to_string());
-        let target = Target::parse(settings.url.expose()).map_err(|error| wrong(&error))?;
+        let target = Target::parse(settings.url.current().expose()).map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
 
         let application = target

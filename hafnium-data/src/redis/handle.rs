@@ -76,7 +76,7 @@ impl Redis {
     /// [`TargetError`] when the URL is not understood.
     pub fn new(name: impl Into<String>, settings: RedisSettings, cx: &Context) -> Result<Self, TargetError> {
         let name = name.into();
-        let target = Target::parse(settings.url.expose())?;
+        let target = Target::parse(settings.url.current().expose())?;
         let (sender, link) = watch::channel(Link {
             reason: "not started".into(),
             ..Link::default()

@@ -1,0 +1,91 @@
+//! Secrets that are kept elsewhere: known when a configuration is loaded, fetched afterwards.
+
+#![allow(dead_code, reason = "the store uses it")]
+
+use super::effective::{Config, is_below, refusal};
+use super::origin::Origin;
+use super::ports;
+use super::problem::{ConfigError, Problem, ProblemKind};
+use super::tree::Node;
+use crate::secret::Leaf;
+
+/// One secret of a configuration.
+pub(crate) struct SecretKey<'a> {
+    pub(crate) key: String,
+    pub(crate) origin: &'a Origin,
+    pub(crate) leaf: &'a Leaf,
+}
+
+impl Config {
+    /// Every secret, in the order of the keys.
+    pub(crate) fn secrets(&self) -> Vec<SecretKey<'_>> {
+        let mut found = Vec::new();
+        self.inner().tree.secrets("", &mut found);
+        let secrets = found.into_iter().map(|(key, node, leaf)| SecretKey {
+            key,
+            origin: &node.origin,
+            leaf,
+        });
+        secrets.collect()
+    }
+
+    /// The secrets that are still to be fetched, of the part that is needed.
+    pub(crate) fn pending(&self) -> Vec<SecretKey<'_>> {
+        let mut secrets = self.secrets();
+        secrets.retain(|one| one.leaf.secret.is_pending() && self.needs_key(&one.key));
+        secrets
+    }
+
+    fn needs_key(&self, key: &str) -> bool {
+        match &self.inner().needs {
+            Some(needs) => needs.iter().any(|needed| is_below(key, needed)),
+            None => true,
+        }
+    }
+
+    /// What was left out of the load because values were still to be fetched: the types' own checks and those over
+    /// several keys.
+    pub(crate) fn verify(&self) -> Result<(), ConfigError> {
+        let inner = self.inner();
+        let mut problems = Vec::new();
+        for declared in &inner.declared {
+            let key = declared.path.join(".");
+            let known = |problem: &Problem| is_below(problem.key(), &key);
+            let Some(node) = inner.tree.at(&declared.path) else {
+                continue;
+            };
+            if inner.problems.iter().any(known) || !self::problems(&key, node).is_empty() {
+                continue;
+            }
+            if let Err(error) = (declared.read)(node) {
+                problems.push(refusal(&key, node, error));
+            }
+        }
+        problems.extend(ports::check(self));
+        problems.extend(inner.checks.iter().flat_map(|check| check(self)));
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(self.error(problems)),
+        }
+    }
+
+    /// A refusal because of these secrets.
+    pub(crate) fn refuse(&self, reasons: Vec<(String, Origin, String)>) -> ConfigError {
+        let problems = reasons
+            .into_iter()
+            .map(|(key, origin, reason)| Problem::of(ProblemKind::Secret, key, reason).at(origin));
+        self.error(problems.collect())
+    }
+}
+
+/// A problem for each secret below `node` that is still to be fetched: settings that hold one are not given out.
+pub(super) fn problems(key: &str, node: &Node) -> Vec<Problem> {
+    let mut found = Vec::new();
+    node.secrets(key, &mut found);
+    let pending = found.into_iter().filter(|(_, _, leaf)| leaf.secret.is_pending());
+    let problems = pending.map(|(key, node, leaf)| {
+        let reason = format!("{} was not fetched yet", leaf.secret.source());
+        Problem::of(ProblemKind::Secret, key, reason).at(node.origin.clone())
+    });
+    problems.collect()
+}
