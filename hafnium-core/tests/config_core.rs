@@ -24,7 +24,7 @@ fn core() -> Loader {
 fn without_anything_set_every_section_has_its_defaults_and_lists_them() {
     let config = rig().load(core()).unwrap();
     assert_eq!(config.get::<HttpSettings>().unwrap(), HttpSettings::default());
-    assert_eq!(config.get::<AdminSettings>().unwrap().port, AdminSettings::default().port);
+    assert_eq!(config.get::<AdminSettings>().unwrap(), AdminSettings::default());
     assert_eq!(config.get::<HealthSettings>().unwrap(), HealthSettings::default());
     assert_eq!(config.get::<StartSettings>().unwrap(), StartSettings::default());
     assert_eq!(

@@ -11,7 +11,7 @@ use crate::http::Bound;
 use crate::secret::Secret;
 
 /// The section `admin`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdminSettings {
@@ -22,7 +22,6 @@ pub struct AdminSettings {
     /// Lets callers of other hosts see `/config` and see and change `/loglevel`, with the header
     /// `Authorization: Bearer <token>`. Default none: only callers on the same host (`kubectl port-forward`,
     /// `kubectl exec`) may. An empty token lets nobody in.
-    #[serde(skip_serializing)]
     pub token: Option<Secret>,
 }
 
