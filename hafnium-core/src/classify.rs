@@ -3,6 +3,8 @@
 //! Retries, breakers, health, metrics and logs read the same answer from an error: did it happen, may it be
 //! repeated, whose fault is it, and a stable code.
 
+use std::time::Duration;
+
 /// Whether the operation behind an error took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -65,6 +67,11 @@ pub trait Classify {
     fn fault(&self) -> Fault;
     /// A stable, low-cardinality code for metrics and logs, such as `postgres.57P01`.
     fn code(&self) -> &'static str;
+    /// Before when repeating is in vain, where the one that refused said so: a server's `Retry-After`, the rest of
+    /// an open breaker's time. Default: nobody said so.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// An answer to [`Classify`] taken from an error of another library, which can't implement the trait itself: neither

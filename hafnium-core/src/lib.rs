@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod problem;
 pub mod propagation;
+pub mod resilience;
 pub mod secret;
 pub mod tasks;
 pub mod tls;

@@ -9,7 +9,8 @@
 //! | fault [`Dependency`](Fault::Dependency), otherwise | 502 | |
 //! | fault [`Service`](Fault::Service), and everything else | 500 | |
 //!
-//! The first row that fits counts. The body has `type`, `title`, `status`, and where known `detail`, `code` and
+//! The first row that fits counts. `Retry-After` is longer than 1 s where the error says so
+//! ([`Classify::retry_after`]), as that of an open breaker does. The body has `type`, `title`, `status`, and where known `detail`, `code` and
 //! `outcome` (`not_run`, `rolled_back`, `unknown`), so that a caller knows whether repeating can do a thing twice. It
 //! never holds the error's text: that may name SQL, addresses or values. The text is logged.
 //!
@@ -28,6 +29,7 @@
 mod json;
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -108,7 +110,7 @@ impl Problem {
             detail: None,
             code: Some(error.code()),
             outcome: Some(error.outcome()),
-            retry_after,
+            retry_after: retry_after.map(|least| error.retry_after().map_or(least, seconds_up).max(least)),
         }
     }
 
@@ -155,6 +157,11 @@ impl Problem {
         }
         Value::Object(body)
     }
+}
+
+/// Whole seconds that are not less than `wait`: the header knows no parts of one.
+fn seconds_up(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
 /// By the table of the module. A server's fault is logged here, because the answer does not say what happened.
