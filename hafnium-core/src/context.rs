@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::{Config, Live};
 use crate::health::Registry;
 use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
@@ -50,6 +51,7 @@ pub struct Context {
     propagation: Propagation,
     tasks: Tasks,
     lifecycle: Watch,
+    config: Live,
     secrets: Secrets,
     topology: Topology,
 }
@@ -64,6 +66,7 @@ impl Context {
         tasks: Tasks,
         lifecycle: Watch,
     ) -> Self {
+        let config = Live::new(Config::empty(&service.name));
         Self {
             service: Arc::new(service),
             health,
@@ -71,9 +74,17 @@ impl Context {
             propagation,
             tasks,
             lifecycle,
+            config,
             secrets: Secrets::none(),
             topology: Topology::new(),
         }
+    }
+
+    /// With the configuration in force; without this it is empty.
+    #[must_use]
+    pub fn with_config(mut self, config: Live) -> Self {
+        self.config = config;
+        self
     }
 
     /// A context without a service around it: for use of one crate under a `#[tokio::main]` of the user's own.
@@ -125,6 +136,11 @@ impl Context {
     /// Where named background tasks run.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// The configuration in force. A component that follows its settings watches it.
+    pub fn config(&self) -> &Live {
+        &self.config
     }
 
     /// In what state the service is.

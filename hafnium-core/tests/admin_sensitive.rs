@@ -7,9 +7,10 @@ mod http_client;
 use std::time::Duration;
 
 use admin_support::Service;
+use hafnium_core::config::{Live, Loader, Sources};
 use tokio::time::sleep;
 
-const SENSITIVE: [&str; 1] = ["/loglevel"];
+const SENSITIVE: [&str; 2] = ["/config", "/loglevel"];
 
 #[tokio::test]
 async fn a_caller_on_this_host_is_let_in_and_forwarded_headers_take_that_away() {
@@ -132,4 +133,72 @@ async fn a_bad_filter_changes_nothing_and_the_answer_says_what_is_accepted() {
     let long = service.send("PUT", "/loglevel", &[], "x".repeat(5000)).await;
     assert_eq!(long.status.as_u16(), 413);
     assert_eq!(service.filter.now(), "info");
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[allow(dead_code, reason = "only what is listed matters")]
+struct Settings {
+    #[schemars(extend("x-reloadable" = true))]
+    limit: u32,
+    password: hafnium_core::secret::Secret,
+}
+
+fn loader(limit: &str) -> Loader {
+    let sources = Sources::none()
+        .variable("ENVIRONMENT", "staging")
+        .variable("PASSWORD", "canary-b7e1")
+        .variable("HAFNIUM__REGION", "eu-west-1")
+        .variable("HAFNIUM__SETTINGS__LIMIT", limit)
+        .variable("HAFNIUM__SETTINGS__PASSWORD", "env:PASSWORD");
+    Loader::new("risk-engine").settings::<Settings>().sources(sources)
+}
+
+#[tokio::test]
+async fn the_configuration_shows_every_value_with_its_origin_and_no_secret() {
+    let service = Service::with(None, |cx| cx.with_config(Live::new(loader("7").load().unwrap())));
+    let answer = service.get("/config").await;
+    assert!(!answer.body.contains("canary-b7e1"), "{}", answer.body);
+    let body = answer.json();
+    assert_eq!(
+        (&body["environment"], &body["place"]["region"]),
+        (&"staging".into(), &"eu-west-1".into())
+    );
+    let entry = |key: &str| {
+        let entries = body["entries"].as_array().unwrap();
+        entries.iter().find(|entry| entry["key"] == key).unwrap().clone()
+    };
+    let limit = entry("settings.limit");
+    assert_eq!(
+        (&limit["value"], &limit["origin"]),
+        (&"7".into(), &"HAFNIUM__SETTINGS__LIMIT".into())
+    );
+    let password = entry("settings.password");
+    assert_eq!(
+        (&password["value"], &password["secret"]),
+        (&"***".into(), &"env:PASSWORD".into())
+    );
+}
+
+#[tokio::test]
+async fn a_reload_that_was_refused_shows_and_its_values_only_to_who_may() {
+    let service = Service::with(None, |cx| cx.with_config(Live::new(loader("7").load().unwrap())));
+    let live = service.cx.config();
+    live.reload(&loader("mistyped-c0ffee"));
+    let page = service.get("/").await.body;
+    assert!(page.contains("the last good one is in force"), "{page}");
+    assert!(
+        page.contains("settings.limit (HAFNIUM__SETTINGS__LIMIT)"),
+        "{page}"
+    );
+    assert!(!page.contains("mistyped-c0ffee"));
+    let body = service.get("/config").await.json();
+    assert!(
+        body["refused"][0].as_str().unwrap().contains("mistyped-c0ffee"),
+        "{body}"
+    );
+    live.reload(&loader("8"));
+    let body = service.get("/config").await.json();
+    assert_eq!(body["refused"], serde_json::json!([]));
+    assert!(body.to_string().contains("\"value\":\"8\""), "{body}");
+    assert!(service.get("/").await.body.contains("in force"));
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::access::{Access, guard};
 use super::answer::{answer, json_answer};
+use super::config::{config, place};
 use super::loglevel::LogLevel;
 use super::page::page;
 use super::probes::Probe;
@@ -34,12 +35,11 @@ pub(super) fn router(admin: Admin) -> Router {
 
 /// What shows the configuration, and whatever changes anything.
 fn sensitive(admin: &Admin) -> Router {
-    let mut router = Router::new();
+    let mut router = Router::new()
+        .route("/config", get(config))
+        .with_state(admin.clone());
     if let Some(filter) = &admin.log_filter {
         router = router.merge(LogLevel::new(filter.clone()).router());
-    }
-    if !router.has_routes() {
-        return router;
     }
     let access = Access::new(admin.token.clone());
     router.route_layer(from_fn_with_state(access, guard))
@@ -87,6 +87,7 @@ async fn topology(State(admin): State<Admin>) -> Response {
     let body = json!({
         "service": admin.cx.service().name,
         "instance": admin.cx.service().instance,
+        "place": place(&admin.cx),
         "dependencies": admin.cx.topology().report(),
     });
     json_answer(true, &body)
@@ -102,6 +103,7 @@ async fn info(State(admin): State<Admin>) -> Response {
         "started": admin.started(),
         "uptime_seconds": admin.begun.elapsed().as_secs_f64(),
         "pid": std::process::id(),
+        "place": place(&admin.cx),
         "build": {
             "commit": service.commit,
             "rustc": build.rustc,

@@ -4,6 +4,7 @@
 //! at a phone's width. Everything that did not come from this program's own text is escaped.
 
 mod checks;
+mod config;
 mod dependencies;
 mod markup;
 mod overview;
@@ -51,6 +52,7 @@ fn render(admin: &Admin) -> String {
     checks::write(&mut page, admin);
     dependencies::write(&mut page, admin);
     overview::write_tasks(&mut page, admin);
+    config::write(&mut page, admin);
     overview::write_build(&mut page, admin);
     page.raw("</main>");
     overview::write_footer(&mut page);
