@@ -4,13 +4,17 @@
 mod admin_support;
 mod http_client;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use admin_support::Service;
 use admin_support::html::Page;
 use hafnium_core::health::{Check, Status};
 use hafnium_core::lifecycle::State;
+use hafnium_core::resilience::BreakerSettings;
 use hafnium_core::topology::{Node, NodeState, Pool, View};
+use hafnium_core::{Classified, Fault, Outcome};
 use tokio::time::sleep;
 
 const CANARY: &str = "<script>alert('canary')</script><img src=x onerror=\"alert(1)\">&amp;";
@@ -94,6 +98,49 @@ async fn the_page_tells_state_checks_dependencies_pools_tasks_and_build() {
     for told in ["0123abcd", "rustc 1.", &std::process::id().to_string()] {
         assert!(page.visible().contains(told), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_check_shows_what_became_of_it_the_newest_first() {
+    let service = Service::start();
+    let well = Arc::new(AtomicBool::new(false));
+    let seen = well.clone();
+    let check = Check::own("pool")
+        .thresholds(1, 1)
+        .period(Duration::from_millis(30));
+    let _check = service.cx.health().register(check, move || {
+        let well = seen.load(Ordering::Relaxed);
+        async move {
+            match well {
+                true => Status::Up,
+                false => Status::Down("empty".into()),
+            }
+        }
+    });
+    sleep(Duration::from_millis(100)).await;
+    well.store(true, Ordering::Relaxed);
+    sleep(Duration::from_millis(200)).await;
+    let row = page(&service).await.row("pool");
+    let (up, down) = (
+        row.find("ago: up").unwrap(),
+        row.find("ago: down, empty").unwrap(),
+    );
+    assert!(up < down, "{row}");
+}
+
+#[tokio::test]
+async fn an_open_breaker_shows() {
+    let service = Service::start();
+    let mut settings = BreakerSettings::default();
+    settings.minimum_calls = 2;
+    let breaker = service.cx.breakers().named("scoring", &settings);
+    assert!(page(&service).await.row("scoring").contains("closed"));
+    for _ in 0..2 {
+        let down = Classified::new(Outcome::NotRun, true, Fault::Dependency, "scoring.refused");
+        let _ = breaker.call(async { Err::<(), _>(down) }).await;
+    }
+    let row = page(&service).await.row("scoring");
+    assert!(row.contains("open") && row.contains("2, 2 failed"), "{row}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod endpoints;
 mod loglevel;
+mod operator;
 mod page;
 mod probes;
 mod settings;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 pub use build::BuildInfo;
 pub use loglevel::LogFilter;
+pub use operator::Operator;
 pub use probes::Probes;
 pub use settings::AdminSettings;
 

@@ -1,11 +1,16 @@
 //! Health checks with their history, and the watchdogs.
 
+use tokio::time::Instant;
+
 use super::markup::Markup;
 use super::section;
 use super::table::{Cell, Tone, table};
 use super::time::spoken;
 use crate::admin::Admin;
 use crate::health::{CheckReport, Health, PulseReport, Scope};
+
+/// How many changes of a check have room.
+const SHOWN: usize = 5;
 
 pub(super) fn write(page: &mut Markup, admin: &Admin) {
     let report = admin.probes.report();
@@ -21,6 +26,7 @@ pub(super) fn write(page: &mut Markup, admin: &Admin) {
                 "Reason",
                 "Counts for readiness",
                 "Last run",
+                "History",
             ];
             table(page, "What was last seen of each check", &columns, &rows);
         }
@@ -62,7 +68,24 @@ fn check(check: &CheckReport) -> Vec<Cell> {
         Cell::text(check.explanation()),
         Cell::text(counts),
         Cell::text(last),
+        Cell::List(history(check)),
     ]
+}
+
+/// The newest first.
+fn history(check: &CheckReport) -> Vec<String> {
+    let now = Instant::now();
+    let newest = check.history.iter().rev().take(SHOWN);
+    newest
+        .map(|change| {
+            let ago = spoken(now.saturating_duration_since(change.at));
+            let became = format!("{ago} ago: {}", change.health.as_str());
+            match &change.reason {
+                Some(reason) => format!("{became}, {reason}"),
+                None => became,
+            }
+        })
+        .collect()
 }
 
 fn pulse(pulse: &PulseReport) -> Vec<Cell> {

@@ -3,6 +3,7 @@
 //! It works without JavaScript (then the whole page reloads), without a network (nothing is fetched from elsewhere) and
 //! at a phone's width. Everything that did not come from this program's own text is escaped.
 
+mod breakers;
 mod checks;
 mod config;
 mod dependencies;
@@ -51,6 +52,7 @@ fn render(admin: &Admin) -> String {
     overview::write(&mut page, admin);
     checks::write(&mut page, admin);
     dependencies::write(&mut page, admin);
+    breakers::write(&mut page, admin);
     overview::write_tasks(&mut page, admin);
     config::write(&mut page, admin);
     overview::write_build(&mut page, admin);

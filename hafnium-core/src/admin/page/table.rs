@@ -38,6 +38,8 @@ impl Tone {
 pub(super) enum Cell {
     Text(String),
     State(Tone, String),
+    /// One below the other, the newest first.
+    List(Vec<String>),
     /// In use, open, and the most there can be, with what is to say of it.
     Gauge {
         used: usize,
@@ -58,6 +60,7 @@ impl Cell {
     fn is_empty(&self) -> bool {
         match self {
             Self::Text(text) => text.is_empty(),
+            Self::List(items) => items.is_empty(),
             Self::State(..) | Self::Gauge { .. } => false,
         }
     }
@@ -68,6 +71,13 @@ impl Cell {
                 markup.text(text);
             }
             Self::State(tone, word) => state(markup, *tone, word),
+            Self::List(items) => {
+                markup.raw("<ol class=\"history\">");
+                for item in items {
+                    markup.raw("<li>").text(item).raw("</li>");
+                }
+                markup.raw("</ol>");
+            }
             Self::Gauge { used, max, text } => {
                 markup.raw("<meter min=\"0\" max=\"").text(max);
                 markup.raw("\" value=\"").text(used.min(max));
