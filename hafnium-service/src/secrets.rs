@@ -64,6 +64,8 @@ pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_sec
 )]
 fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
     let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
+    #[cfg(feature = "aws")]
+    providers.push(Arc::new(secret::Aws::new()));
     Ok(providers)
 }
 
