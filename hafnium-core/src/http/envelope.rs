@@ -67,7 +67,7 @@ async fn wrap(State(rules): State<Arc<Rules>>, mut request: Request, next: Next)
     let mut response = match limited(request, rules.body_limit) {
         Ok(request) => {
             let deadline = Deadline::after(rules.request_timeout);
-            let answer = AssertUnwindSafe(deadline.scope(next.run(request))).catch_unwind();
+            let answer = AssertUnwindSafe(deadline.scope(id.clone().scope(next.run(request)))).catch_unwind();
             match deadline.bound("the handler", answer).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_)) => {
