@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::config::{Config, Live};
 use crate::health::Registry;
 use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
+use crate::resilience::Breakers;
 use crate::secret::Secrets;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
@@ -47,8 +49,10 @@ pub struct Context {
     propagation: Propagation,
     tasks: Tasks,
     lifecycle: Watch,
+    config: Live,
     secrets: Secrets,
     topology: Topology,
+    breakers: Breakers,
 }
 
 impl Context {
@@ -61,16 +65,26 @@ impl Context {
         tasks: Tasks,
         lifecycle: Watch,
     ) -> Self {
+        let config = Live::new(Config::empty(&service.name));
         Self {
             service: Arc::new(service),
+            breakers: Breakers::new(&health, &metrics),
             health,
             metrics,
             propagation,
             tasks,
             lifecycle,
+            config,
             secrets: Secrets::none(),
             topology: Topology::new(),
         }
+    }
+
+    /// With the configuration in force; without this it is empty.
+    #[must_use]
+    pub fn with_config(mut self, config: Live) -> Self {
+        self.config = config;
+        self
     }
 
     /// A context without a service around it: for use of one crate under a `#[tokio::main]` of the user's own.
@@ -119,9 +133,19 @@ impl Context {
         &self.propagation
     }
 
+    /// The breakers of this process, by name.
+    pub fn breakers(&self) -> &Breakers {
+        &self.breakers
+    }
+
     /// Where named background tasks run.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// The configuration in force. A component that follows its settings watches it.
+    pub fn config(&self) -> &Live {
+        &self.config
     }
 
     /// In what state the service is.

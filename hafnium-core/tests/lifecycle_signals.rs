@@ -23,7 +23,12 @@ fn child() {
         .unwrap();
     runtime.block_on(async {
         let signals = Signals::listen().unwrap();
+        let mut hangups = signals.hangups();
         say("listening");
+        if behaviour == "reload" {
+            hangups.next().await;
+            say("SIGHUP");
+        }
         let signal = signals.received().await;
         say(signal.as_str());
         if behaviour == "stuck" {
@@ -106,8 +111,10 @@ fn the_first_signal_is_handed_to_the_service() {
 }
 
 #[test]
-fn a_hang_up_neither_ends_the_process_nor_starts_a_drain() {
-    let mut process = Process::start("prompt");
+fn a_hang_up_neither_ends_the_process_nor_starts_a_drain_and_is_handed_on() {
+    let mut process = Process::start("reload");
+    process.signal("HUP");
+    process.expect("child: SIGHUP");
     process.signal("HUP");
     process.signal("TERM");
     // What the service is handed first is the SIGTERM.

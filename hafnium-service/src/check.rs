@@ -18,8 +18,7 @@ use crate::service::Service;
 pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
     let config = service.loader.load()?;
     (service.settings)(&config)?;
-    let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
-        .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+    let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
     let deadline = config.get::<StartSettings>()?.deadline.get();
     say(&format!(
         "configuration: ok (environment {})",

@@ -44,6 +44,7 @@ mod problem;
     any(feature = "postgres", feature = "redis", feature = "kafka")
 ))]
 mod provide;
+mod reload;
 mod run;
 mod runtime;
 mod service;

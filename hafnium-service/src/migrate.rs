@@ -33,8 +33,7 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         .environment_optional()
         .needs([PostgresSection::KEY])
         .load()?;
-    let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
-        .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+    let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
     runtime.block_on(async {
         let context = Context::standalone();
         let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::admin::{Admin, AdminSettings, Probes};
-use hafnium_core::config::{Basis, Config};
+use hafnium_core::config::{Basis, Config, Live};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
 use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
@@ -63,6 +63,7 @@ where
             signals,
             begun,
         )?;
+        crate::reload::begin(&run.context, stage.loader.clone(), &run.signals, &stage.telemetry);
         let outcome = run.serve(settings, setup).await;
         run.end(outcome).await
     });
@@ -113,7 +114,8 @@ impl<'a> Run<'a> {
             telemetry.propagation(),
             tasks,
             lifecycle.watch(),
-        );
+        )
+        .with_config(Live::new(config.clone()));
         lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
         let progress = Progress::new();
         let probes = Probes::new(&context, &progress).with_paths(settings.paths);
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
         #[cfg(feature = "kafka")]
         let consumers = crate::binding::bind(&self.declarations.consumers, handlers, &kafka, &self.context)?;
 
-        let router = envelope(router.unwrap_or_default(), &http, self.context.metrics());
+        let router = envelope(router.unwrap_or_default(), &http, &self.context);
         let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
         self.workloads
             .push(Arc::new(http.serve(bound, router, &self.context)?));

@@ -3,8 +3,11 @@
 use std::num::NonZeroUsize;
 
 use hafnium_core::config::Section;
+use hafnium_core::exit::Exit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::ending::Ending;
 
 /// The section `runtime`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +24,7 @@ impl Section for RuntimeSettings {
 }
 
 /// A multi-threaded runtime as `settings` say.
-pub(crate) fn build(settings: &RuntimeSettings) -> std::io::Result<tokio::runtime::Runtime> {
+pub(crate) fn build(settings: &RuntimeSettings) -> Result<tokio::runtime::Runtime, Ending> {
     // `available_parallelism` reads the affinity mask and the cgroup quota.
     let workers = settings
         .workers
@@ -32,4 +35,5 @@ pub(crate) fn build(settings: &RuntimeSettings) -> std::io::Result<tokio::runtim
         .thread_name("service")
         .enable_all()
         .build()
+        .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))
 }

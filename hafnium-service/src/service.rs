@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use hafnium_core::admin::AdminSettings;
-use hafnium_core::config::{Config, ConfigError, Loader, Problem};
+use hafnium_core::config::{Config, ConfigError, Loader, Problem, ReloadSettings};
 use hafnium_core::health::HealthSettings;
 use hafnium_core::http::HttpSettings;
 use hafnium_core::lifecycle::{ShutdownSettings, StartSettings};
@@ -48,7 +48,9 @@ impl Service {
             .section::<HealthSettings>()
             .section::<TelemetrySettings>()
             .section::<RuntimeSettings>()
+            .section::<ReloadSettings>()
             .check(budget_fits)
+            .check(crate::reload::filter_is_readable)
             .check(health_works);
         Self {
             name,

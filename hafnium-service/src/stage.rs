@@ -15,6 +15,8 @@ use crate::runtime::{self, RuntimeSettings};
 /// Configuration, runtime and telemetry, and in `dev` what was provided.
 pub(crate) struct Stage {
     pub(crate) config: Config,
+    /// What read the configuration, with what was provided; it reads it again.
+    pub(crate) loader: Loader,
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) telemetry: Arc<Telemetry>,
     #[cfg(all(
@@ -40,6 +42,7 @@ impl Stage {
             let (runtime, telemetry) = Self::equip(&config, info)?;
             return Ok(Self {
                 config,
+                loader: loader.clone(),
                 runtime,
                 telemetry,
                 provided: None,
@@ -56,6 +59,7 @@ impl Stage {
         })?;
         Ok(Self {
             config: loader.load()?,
+            loader,
             runtime,
             telemetry,
             provided: Some(provided),
@@ -76,6 +80,7 @@ impl Stage {
         let (runtime, telemetry) = Self::equip(&config, info)?;
         Ok(Self {
             config,
+            loader: loader.clone(),
             runtime,
             telemetry,
         })
@@ -86,8 +91,7 @@ impl Stage {
         info: &ServiceInfo,
     ) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
         let settings = config.get::<TelemetrySettings>()?;
-        let runtime = runtime::build(&config.get::<RuntimeSettings>()?)
-            .map_err(|error| Ending::new(Exit::Failure, format!("the runtime can't be built: {error}")))?;
+        let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
         let telemetry =
             Telemetry::install(&settings, info).map_err(|error| Ending::new(Exit::Configuration, error))?;
         Ok((runtime, Arc::new(telemetry)))

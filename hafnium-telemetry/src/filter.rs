@@ -8,6 +8,7 @@ use tracing_subscriber::layer::Filter;
 use tracing_subscriber::reload;
 
 use crate::error::TelemetryError;
+use crate::settings::TelemetrySettings;
 
 /// The exporters' own warnings come with each batch; [`Delivery`](crate::delivery) says the same once.
 const DEFAULT: &str = "info,opentelemetry=error";
@@ -64,6 +65,16 @@ impl Parsed {
             reload: Arc::new(reload),
         };
         (filter, filter_handle)
+    }
+}
+
+impl TelemetrySettings {
+    /// Whether the log filter can be read, before anything takes it.
+    ///
+    /// # Errors
+    /// [`TelemetryError::LogFilter`] when not.
+    pub fn check_filter(&self) -> Result<(), TelemetryError> {
+        LogFilter::parse(self.log_filter.as_deref()).map(drop)
     }
 }
 

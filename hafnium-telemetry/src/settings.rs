@@ -16,6 +16,7 @@ pub struct TelemetrySettings {
     pub log_format: LogFormat,
     /// What is logged, as in `RUST_LOG`: `info,sqlx=warn`. Default `info,opentelemetry=error`: the exporters' own
     /// warnings repeat with each batch, while this crate says once that a collector is gone and once that it is back.
+    #[schemars(extend("x-reloadable" = true))]
     pub log_filter: Option<String>,
     /// Whether each request is logged when it ended. Default `true`.
     pub access_log: bool,

@@ -19,12 +19,13 @@ pub use settings::AdminSettings;
 
 use crate::component::StartError;
 use crate::context::{Context, ServiceInfo};
-use crate::http::{Bound, Limits, Server};
+use crate::http::{Bound, Limits, Server, Serving};
 
 /// The limits of the operator listener are not configurable: its clients are a kubelet, a scraper and a person.
 const LIMITS: Limits = Limits {
     header: Duration::from_secs(5),
     idle: Duration::from_secs(75),
+    write: Duration::from_secs(30),
 };
 const MAX_CONNECTIONS: u32 = 256;
 
@@ -61,6 +62,7 @@ impl Admin {
     /// # Errors
     /// [`StartError::Configuration`] when the address was taken since it was claimed.
     pub fn serve(bound: Bound, router: Router, cx: &Context) -> Result<Server, StartError> {
-        Server::start(bound, router, LIMITS, MAX_CONNECTIONS, cx.lifecycle(), None)
+        let serving = Serving::plain(LIMITS, MAX_CONNECTIONS);
+        Server::start(bound, router, serving, cx.lifecycle(), None)
     }
 }

@@ -12,6 +12,7 @@ use super::de;
 use super::declaration::Declared;
 use super::entry::{self, Entry};
 use super::environment::{Basis, Environment, Platform};
+use super::fingerprint::Fingerprint;
 use super::origin::Origin;
 use super::place::Place;
 use super::problem::{ConfigError, Problem, ProblemKind};
@@ -34,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) environment: Environment,
     pub(crate) basis: Basis,
     pub(crate) platform: Option<Platform>,
+    /// What the files held that it was read from; none where there were none to read.
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// What is wrong with it; empty for a configuration that a caller gets.
     pub(crate) problems: Vec<Problem>,
     /// Whether a key's secret is fetched at all: commands that need a part of the service do without the others.
@@ -46,15 +49,32 @@ pub(crate) struct Inner {
 pub(crate) type Check = Arc<dyn Fn(&Config) -> Vec<Problem> + Send + Sync>;
 
 impl Config {
-    #[allow(dead_code, reason = "the store uses it")]
-    pub(crate) fn inner(&self) -> &Inner {
-        &self.inner
-    }
-
     pub(crate) fn new(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Nothing declared and nothing set, in environment `dev`: what a context without a service around it holds.
+    pub fn empty(service: impl Into<String>) -> Self {
+        Self::new(Inner {
+            service: service.into(),
+            tree: Node::table(Origin::Default),
+            catalogue: Catalogue::new(std::iter::empty()),
+            declared: Vec::new(),
+            settings: None,
+            environment: Environment::Dev,
+            basis: Basis::Undeployed,
+            platform: None,
+            fingerprint: None,
+            problems: Vec::new(),
+            needs: None,
+            checks: Vec::new(),
+        })
     }
 
     /// The settings of a section that was declared as one.

@@ -33,9 +33,8 @@ pub struct Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {} ({}", self.key, self.value, self.origin)?;
-        match &self.secret {
-            Some(source) => write!(f, ", {source}")?,
-            None => {}
+        if let Some(source) = &self.secret {
+            write!(f, ", {source}")?;
         }
         match &self.version {
             Some(version) => write!(f, ", version {version})"),
@@ -129,7 +128,7 @@ fn unset(key: &str, default: &Json, shape: Shape<'_>) -> Entry {
     }
 }
 
-fn plain(value: &Json) -> String {
+pub(crate) fn plain(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         Json::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),

@@ -36,6 +36,8 @@ const NAMES: [(&str, Environment); 8] = [
 ];
 
 impl Environment {
+    pub(crate) const ALL: [Self; 4] = [Self::Dev, Self::Staging, Self::Prod, Self::Dr];
+
     /// The canonical name, also in file names: `dev`, `staging`, `prod`, `dr`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -13,6 +13,7 @@ use super::check::{Checker, Secrets};
 use super::declaration::{self, Declared};
 use super::effective::{Check, Config, Inner, is_below, refusal};
 use super::environment::{Basis, Environment, Platform};
+use super::fingerprint::{self, Fingerprint};
 use super::layer::aliases::Binding;
 use super::layer::stack::{Inputs, Stack};
 use super::origin::Origin;
@@ -171,10 +172,9 @@ impl Loader {
     /// # Errors
     /// Every problem at once, each with its key and its origin.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let sources = match &self.sources {
-            Some(sources) => sources.clone(),
-            None => Sources::process(),
-        };
+        let sources = self.present_sources();
+        // Before anything is read: what changes from here on is found by the next look.
+        let fingerprint = fingerprint::of(&sources);
         let catalogue = self.catalogue();
         let bindings = self.bindings();
         let mut problems = declaration::problems(&self.declared);
@@ -230,6 +230,7 @@ impl Loader {
             environment,
             basis,
             platform,
+            fingerprint: Some(fingerprint),
             problems: [problems.clone(), tolerated].concat(),
             needs: self.needs.clone(),
             checks: self.checks.clone(),
@@ -240,6 +241,18 @@ impl Loader {
             true => Ok(config),
             false => Err(ConfigError::new(&self.service, problems)),
         }
+    }
+
+    fn present_sources(&self) -> Sources {
+        match &self.sources {
+            Some(sources) => sources.clone(),
+            None => Sources::process(),
+        }
+    }
+
+    /// What the files hold that [`Loader::load`] reads. Blocks as it does.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        fingerprint::of(&self.present_sources())
     }
 
     fn inputs<'a>(&'a self, sources: &'a Sources, bindings: &'a [Binding]) -> Inputs<'a> {

@@ -8,6 +8,9 @@
 //! [`ConfigError`] holds *every* problem with its key and its origin. What comes as text (variables, `--set`, files of
 //! the tree) takes the type its key has; it is never guessed from what the text looks like.
 //!
+//! [`Live`] is the configuration in force while a service runs, and [`Reloader`] keeps it at what the sources say: the
+//! keys marked `x-reloadable` in their schema change without a restart.
+//!
 //! ```
 //! use hafnium_core::config::{Duration, Loader, Sources};
 //!
@@ -26,6 +29,7 @@
 //! # Ok::<(), hafnium_core::config::ConfigError>(())
 //! ```
 
+mod adopt;
 mod catalogue;
 mod check;
 mod de;
@@ -33,13 +37,16 @@ mod declaration;
 mod effective;
 mod entry;
 mod environment;
+mod fingerprint;
 mod layer;
+mod live;
 mod loader;
 mod origin;
 mod pending;
 mod place;
 mod ports;
 mod problem;
+mod reload;
 mod section;
 mod show;
 mod sources;
@@ -50,10 +57,12 @@ pub(crate) mod url;
 pub use effective::Config;
 pub use entry::Entry;
 pub use environment::{Basis, Environment, Platform};
+pub use live::{Changes, Live, Reloaded, Standing};
 pub use loader::Loader;
 pub use origin::Origin;
 pub use place::{Place, Role};
 pub use problem::{ConfigError, Problem, ProblemKind};
+pub use reload::{ReloadSettings, Reloader};
 pub use section::{Alias, Section};
 pub use sources::Sources;
 pub use units::{ByteSize, Duration, Ratio, UnitError};

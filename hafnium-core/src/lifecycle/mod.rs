@@ -12,7 +12,7 @@ mod verdict;
 
 pub use budget::{Budget, BudgetError, ShutdownSettings};
 pub use record::record;
-pub use signals::{Signal, Signals};
+pub use signals::{Hangups, Signal, Signals};
 pub use start::{Progress, StartFailure, StartSettings, Waiting, start};
 pub use state::{Lifecycle, State, Watch};
 pub use stop::{Flush, Plan, stop};

@@ -24,11 +24,8 @@ use super::payload::Payload;
 use super::problem::UpstreamProblem;
 use super::record::Record;
 use super::response::Response;
-use crate::deadline::{Deadline, DeadlineExceeded};
+use crate::deadline::{Deadline, DeadlineExceeded, wire};
 use crate::http::{REQUEST_ID, RequestId};
-
-/// How many milliseconds are left.
-const TIME_LEFT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 
 /// The limits of one attempt.
 #[derive(Debug, Clone, Copy)]
@@ -226,8 +223,7 @@ impl Core {
     /// Puts in what every request carries: the time left, the trace, the id of the request that is being served.
     fn carry(&self, request: &mut Request<Payload>, deadline: Deadline, span: &Span) {
         let headers = request.headers_mut();
-        let left = u64::try_from(deadline.remaining().as_millis()).unwrap_or(u64::MAX);
-        headers.insert(TIME_LEFT, HeaderValue::from(left));
+        wire::write(deadline, headers);
         if let Some(id) = RequestId::current() {
             headers.entry(REQUEST_ID).or_insert_with(|| id.value());
         }

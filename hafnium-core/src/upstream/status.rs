@@ -23,7 +23,7 @@ pub(super) fn classify(status: StatusCode, says_when: bool) -> Classified {
         503 if says_when => Classified::new(NotRun, true, Capacity, "upstream.503"),
         503 => Classified::new(Unknown, true, Dependency, "upstream.503"),
         504 => Classified::new(Unknown, true, Dependency, "upstream.504"),
-        500..=599 => Classified::new(Unknown, false, Dependency, "upstream.5xx"),
+        _ if status.is_server_error() => Classified::new(Unknown, false, Dependency, "upstream.5xx"),
         _ => Classified::new(NotRun, false, Service, "upstream.4xx"),
     }
 }

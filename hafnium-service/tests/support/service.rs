@@ -100,6 +100,14 @@ impl Service {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Writes a file into the directory that the service was started in, whole or not at all.
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        let path = self.home.path().join(name);
+        let new = path.with_extension("new");
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+
     /// The process's number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

@@ -40,6 +40,13 @@ pub(crate) fn read(directory: &Path) -> Layer {
     layer
 }
 
+/// The files below `directory` that [`read`] reads.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    collect(directory, &mut Vec::new(), &mut files, &mut Layer::empty());
+    files.into_iter().map(|(path, _)| path).collect()
+}
+
 type Found = Vec<(PathBuf, Vec<String>)>;
 
 fn collect(directory: &Path, key: &mut Vec<String>, files: &mut Found, layer: &mut Layer) {

@@ -1,7 +1,7 @@
 //! The layers of a configuration, each read into a tree of its own.
 
 pub(crate) mod aliases;
-mod directory;
+pub(crate) mod directory;
 mod file;
 mod set;
 pub(crate) mod stack;

@@ -1,6 +1,6 @@
 //! All layers, from the lowest to the highest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::catalogue::Catalogue;
 use super::super::environment::{Basis, Environment};
@@ -107,8 +107,14 @@ fn read_file(sources: &Sources, name: &str) -> Layer {
 }
 
 fn mounted(sources: &Sources) -> Layer {
-    match sources.get(CONFIG_DIR).filter(|value| !value.is_empty()) {
-        Some(path) => directory::read(&sources.base().join(path)),
+    match mounted_tree(sources) {
+        Some(path) => directory::read(&path),
         None => Layer::empty(),
     }
+}
+
+/// Where the mounted config tree is, if there is one.
+pub(crate) fn mounted_tree(sources: &Sources) -> Option<PathBuf> {
+    let path = sources.get(CONFIG_DIR).filter(|value| !value.is_empty())?;
+    Some(sources.base().join(path))
 }

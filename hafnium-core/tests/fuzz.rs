@@ -1,0 +1,15 @@
+//! Fuzz bodies, run on their seed corpus and on thousands of mutations of it in every test run.
+//!
+//! A body is a plain function of bytes that must neither panic nor hang. To add one: a file in `tests/fuzz/` with the
+//! function, some seeds in `tests/fuzz/corpus/<name of the function without fuzz_>/`, and a test below.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
+
+#[path = "fuzz/config.rs"]
+mod config;
+#[path = "fuzz/frame.rs"]
+mod frame;
+
+#[test]
+fn config_values_and_units_are_read_or_refused_and_never_panic() {
+    frame::replay("config_values_and_units", config::fuzz_config_values_and_units);
+}
