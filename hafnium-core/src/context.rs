@@ -65,6 +65,7 @@ impl Context {
         tasks: Tasks,
         lifecycle: Watch,
     ) -> Self {
+        tasks.observe(&health, &metrics);
         let config = Live::new(Config::empty(&service.name));
         Self {
             service: Arc::new(service),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod endpoints;
+mod operator;
 mod probes;
 mod settings;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::time::Instant;
 
+pub use operator::Operator;
 pub use probes::Probes;
 pub use settings::AdminSettings;
 
