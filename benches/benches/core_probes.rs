@@ -118,7 +118,8 @@ impl Service {
 
     /// The 99th percentile of so many answers, in microseconds.
     async fn p99(&self, path: &str, status: u16, probes: u32) -> f64 {
-        let mut nanoseconds = Histogram::<u64>::new(3).expect("three digits");
+        let mut nanoseconds =
+            Histogram::<u64>::new_with_max(60_000_000_000, 3).expect("a minute, three digits");
         for _ in 0..probes {
             let request = Request::get(path).body(Body::empty()).expect("a request");
             // A connection has a router of its own before a request comes.
