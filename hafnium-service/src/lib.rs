@@ -33,6 +33,8 @@ mod binding;
 mod check;
 mod classify;
 mod command;
+mod completions;
+mod config_command;
 mod declaration;
 mod ending;
 mod healthcheck;
