@@ -96,7 +96,7 @@ fn ours() -> Server {
     settings.address = std::net::Ipv4Addr::LOCALHOST.into();
     settings.port = 0;
     let bound = settings.bind().expect("a free port");
-    let router = envelope(router(), &settings, context.metrics());
+    let router = envelope(router(), &settings, &context);
     settings.serve(bound, router, &context).expect("a listener")
 }
 

@@ -10,7 +10,9 @@ use hafnium_core::health::{Check, Registry, Status};
 use hafnium_core::http::{HttpSettings, envelope};
 use hafnium_core::lifecycle::{Lifecycle, State, record};
 use hafnium_core::metrics::Metrics;
+use hafnium_core::propagation::Propagation;
 use hafnium_core::tasks::Tasks;
+use hafnium_core::{Context, ServiceInfo};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::TextEncoder;
 use tokio::time::{Instant, sleep};
@@ -109,11 +111,15 @@ async fn a_panic_in_a_handler_is_counted() {
     let recorded = Recorded::new();
     let mut settings = HttpSettings::default();
     settings.address = Ipv4Addr::LOCALHOST.into();
-    let router = envelope(
-        Router::new().route("/", get(panics)),
-        &settings,
-        &recorded.metrics,
+    let cx = Context::new(
+        ServiceInfo::new("panicking", "0"),
+        Registry::new(),
+        recorded.metrics.clone(),
+        Propagation::none(),
+        Tasks::new(),
+        Lifecycle::new().watch(),
     );
+    let router = envelope(Router::new().route("/", get(panics)), &settings, &cx);
     let request = http::Request::builder()
         .uri("/")
         .body(axum::body::Body::empty())

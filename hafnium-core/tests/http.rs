@@ -11,7 +11,6 @@ use axum::extract::Path;
 use axum::routing::{get, post};
 use hafnium_core::config::ByteSize;
 use hafnium_core::http::{HttpSettings, RequestId, Server, envelope};
-use hafnium_core::metrics::Metrics;
 use hafnium_core::problem::{Json, Problem};
 use hafnium_core::{Context, Deadline, StartError};
 use http::{Request, StatusCode};
@@ -77,7 +76,7 @@ fn settings() -> HttpSettings {
 
 fn serve(settings: &HttpSettings) -> (Server, SocketAddr) {
     let cx = Context::standalone();
-    let router = envelope(routes(), settings, &Metrics::noop());
+    let router = envelope(routes(), settings, &cx);
     let server = settings.serve(settings.bind().unwrap(), router, &cx).unwrap();
     let address = server.local_addr();
     (server, address)

@@ -47,7 +47,7 @@ fn service(router: Router) -> Service {
     let mut settings = HttpSettings::default();
     settings.address = Ipv4Addr::LOCALHOST.into();
     settings.port = 0;
-    let router = envelope(router, &settings, cx.metrics());
+    let router = envelope(router, &settings, &cx);
     let router = mount_probes(router, &Probes::new(&cx, &Progress::new()));
     let server = Arc::new(settings.serve(settings.bind().unwrap(), router, &cx).unwrap());
     lifecycle.advance(State::Ready);

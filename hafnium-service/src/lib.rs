@@ -40,6 +40,7 @@ mod ending;
 mod healthcheck;
 #[cfg(feature = "postgres")]
 mod migrate;
+mod operate;
 mod problem;
 #[cfg(all(
     feature = "dev-services",

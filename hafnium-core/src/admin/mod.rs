@@ -5,6 +5,7 @@
 
 mod answer;
 mod endpoints;
+mod operator;
 mod probes;
 mod settings;
 
@@ -14,17 +15,19 @@ use std::time::Duration;
 use axum::Router;
 use tokio::time::Instant;
 
+pub use operator::Operator;
 pub use probes::Probes;
 pub use settings::AdminSettings;
 
 use crate::component::StartError;
 use crate::context::{Context, ServiceInfo};
-use crate::http::{Bound, Limits, Server};
+use crate::http::{Bound, Limits, Server, Serving};
 
 /// The limits of the operator listener are not configurable: its clients are a kubelet, a scraper and a person.
 const LIMITS: Limits = Limits {
     header: Duration::from_secs(5),
     idle: Duration::from_secs(75),
+    write: Duration::from_secs(30),
 };
 const MAX_CONNECTIONS: u32 = 256;
 
@@ -61,6 +64,7 @@ impl Admin {
     /// # Errors
     /// [`StartError::Configuration`] when the address was taken since it was claimed.
     pub fn serve(bound: Bound, router: Router, cx: &Context) -> Result<Server, StartError> {
-        Server::start(bound, router, LIMITS, MAX_CONNECTIONS, cx.lifecycle(), None)
+        let serving = Serving::plain(LIMITS, MAX_CONNECTIONS);
+        Server::start(bound, router, serving, cx.lifecycle(), None)
     }
 }

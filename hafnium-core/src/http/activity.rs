@@ -12,6 +12,8 @@ pub(crate) struct Limits {
     pub(crate) header: Duration,
     /// Between two requests.
     pub(crate) idle: Duration,
+    /// From the moment in which the client takes no more of an answer.
+    pub(crate) write: Duration,
 }
 
 /// How long a request that is just arriving when the listener stops may still take to arrive. A client that connected
@@ -21,6 +23,8 @@ const ARRIVING: Duration = Duration::from_millis(500);
 /// The activity of one connection.
 #[derive(Debug)]
 pub(crate) struct Activity {
+    /// When the connection has its age, if there is one.
+    retires: Option<Instant>,
     state: Mutex<State>,
 }
 
@@ -34,6 +38,10 @@ struct State {
     quiet_since: Instant,
     /// When the first byte of a head came whose last has not come yet.
     head_since: Option<Instant>,
+    /// Since when an answer waits for the client to take it.
+    stuck_since: Option<Instant>,
+    /// The client was told that the connection has its age.
+    retired: bool,
 }
 
 /// What to do with a connection now.
@@ -48,14 +56,17 @@ pub(crate) enum Advice {
 }
 
 impl Activity {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, age: Option<Duration>) -> Self {
         Self {
+            retires: age.map(|age| now + age),
             state: Mutex::new(State {
                 active: 0,
                 requests: 0,
                 multiplexed: false,
                 quiet_since: now,
                 head_since: None,
+                stuck_since: None,
+                retired: false,
             }),
         }
     }
@@ -89,11 +100,51 @@ impl Activity {
         state.head_since = None;
     }
 
+    /// The client takes nothing more for now.
+    pub(crate) fn stuck(&self, now: Instant) {
+        self.state().stuck_since.get_or_insert(now);
+    }
+
+    /// The client takes bytes again.
+    pub(crate) fn flows(&self) {
+        self.state().stuck_since = None;
+    }
+
+    /// Whether the client takes nothing for longer than it may.
+    pub(crate) fn is_stuck(&self, limits: Limits, now: Instant) -> bool {
+        let stuck = self.state().stuck_since;
+        stuck.is_some_and(|since| now >= since + limits.write)
+    }
+
+    /// Whether the connection has its age.
+    pub(crate) fn is_of_age(&self, now: Instant) -> bool {
+        self.retires.is_some_and(|retires| now >= retires)
+    }
+
     /// What to do while serving.
     pub(crate) fn advise(&self, limits: Limits, now: Instant) -> Advice {
-        let state = self.state();
+        if self.is_stuck(limits, now) {
+            return Advice::Cut;
+        }
+        let mut state = self.state();
+        // GOAWAY crosses with no request. An HTTP/1.1 connection is told with its next answer instead: a request may be
+        // on its way to it in any moment.
+        if state.multiplexed && !state.retired && self.is_of_age(now) {
+            state.retired = true;
+            return Advice::Finish;
+        }
+        let mut advice = Self::advise_quiet(&state, limits, now);
+        if let (Advice::Keep(until), Some(retires)) = (&mut advice, self.retires)
+            && retires > now
+        {
+            *until = retires.min(*until);
+        }
+        advice
+    }
+
+    fn advise_quiet(state: &State, limits: Limits, now: Instant) -> Advice {
         if state.active > 0 {
-            return Advice::Keep(now + limits.idle.min(limits.header));
+            return Advice::Keep(now + limits.idle.min(limits.header).min(limits.write));
         }
         // An idle HTTP/2 connection receives pings and window updates, which are not the beginning of a head.
         let head_since = match state.head_since {
@@ -131,6 +182,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         header: Duration::from_secs(10),
         idle: Duration::from_secs(75),
+        write: Duration::from_secs(30),
     };
 
     fn seconds(after: u64) -> Duration {
@@ -140,7 +192,7 @@ mod tests {
     #[test]
     fn a_connection_that_never_says_anything_is_cut_after_the_header_timeout() {
         let begun = Instant::now();
-        let activity = Activity::new(begun);
+        let activity = Activity::new(begun, None);
         assert_eq!(activity.advise(LIMITS, begun), Advice::Keep(begun + seconds(10)));
         assert_eq!(activity.advise(LIMITS, begun + seconds(10)), Advice::Cut);
     }
@@ -148,7 +200,7 @@ mod tests {
     #[test]
     fn a_head_that_comes_slowly_is_cut_however_steady_its_bytes_come() {
         let begun = Instant::now();
-        let activity = Activity::new(begun);
+        let activity = Activity::new(begun, None);
         activity.request(false);
         activity.answered(begun + seconds(1));
         for second in 20..29 {
@@ -164,7 +216,7 @@ mod tests {
     #[test]
     fn a_kept_connection_is_ended_politely_after_the_idle_timeout_and_never_while_a_request_runs() {
         let begun = Instant::now();
-        let activity = Activity::new(begun);
+        let activity = Activity::new(begun, None);
         activity.request(false);
         assert!(matches!(
             activity.advise(LIMITS, begun + seconds(500)),
@@ -181,7 +233,7 @@ mod tests {
     #[test]
     fn pings_on_an_idle_http2_connection_are_not_a_slow_head() {
         let begun = Instant::now();
-        let activity = Activity::new(begun);
+        let activity = Activity::new(begun, None);
         activity.request(true);
         activity.answered(begun);
         activity.received(begun + seconds(1));
@@ -194,14 +246,59 @@ mod tests {
     #[test]
     fn at_the_stop_idle_connections_end_at_once_and_arriving_requests_get_half_a_second() {
         let begun = Instant::now();
-        let idle = Activity::new(begun);
+        let idle = Activity::new(begun, None);
         idle.request(false);
         idle.answered(begun);
         assert_eq!(idle.advise_stopping(begun, begun), Advice::Finish);
-        let fresh = Activity::new(begun);
+        let fresh = Activity::new(begun, None);
         assert!(matches!(fresh.advise_stopping(begun, begun), Advice::Keep(_)));
         assert_eq!(fresh.advise_stopping(begun, begun + ARRIVING), Advice::Cut);
         fresh.request(false);
         assert_eq!(fresh.advise_stopping(begun, begun), Advice::Finish);
+    }
+
+    #[test]
+    fn at_its_age_an_http2_connection_is_told_once_and_an_http1_one_with_its_next_answer() {
+        let begun = Instant::now();
+        let age = Some(seconds(60));
+        let multiplexed = Activity::new(begun, age);
+        multiplexed.request(true);
+        assert!(!multiplexed.is_of_age(begun + seconds(59)));
+        let Advice::Keep(until) = multiplexed.advise(LIMITS, begun + seconds(55)) else {
+            panic!("to be kept");
+        };
+        assert_eq!(until, begun + seconds(60), "looked at in time");
+        assert_eq!(multiplexed.advise(LIMITS, begun + seconds(60)), Advice::Finish);
+        assert!(matches!(
+            multiplexed.advise(LIMITS, begun + seconds(60)),
+            Advice::Keep(_)
+        ));
+        let kept = Activity::new(begun, age);
+        kept.request(false);
+        kept.answered(begun + seconds(50));
+        assert!(matches!(
+            kept.advise(LIMITS, begun + seconds(60)),
+            Advice::Keep(_)
+        ));
+        assert!(kept.is_of_age(begun + seconds(60)));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_of_its_answer_is_cut() {
+        let begun = Instant::now();
+        let activity = Activity::new(begun, None);
+        activity.request(false);
+        activity.stuck(begun);
+        assert!(matches!(
+            activity.advise(LIMITS, begun + seconds(29)),
+            Advice::Keep(_)
+        ));
+        activity.flows();
+        activity.stuck(begun + seconds(29));
+        assert!(matches!(
+            activity.advise(LIMITS, begun + seconds(31)),
+            Advice::Keep(_)
+        ));
+        assert_eq!(activity.advise(LIMITS, begun + seconds(59)), Advice::Cut);
     }
 }

@@ -1,7 +1,6 @@
 //! One connection: served until its client, a limit or the stop ends it.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, MatchedPath};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -19,14 +18,23 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tower::Service;
 
 use super::activity::{Activity, Advice};
+use super::forwarded::Scheme;
 use super::server::Shared;
+use super::watched::Watched;
 use crate::lifecycle::State;
+
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to answer. HTTP/1.1 knows no
+/// such question; there the limits of `Activity` find out.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
+
+/// hyper takes no smaller limit of a head.
+const SMALLEST_BUFFER: usize = 8192;
 
 /// How long a client may take to take note of a polite end while nothing is under way.
 const FINISHING: Duration = Duration::from_secs(1);
@@ -37,17 +45,17 @@ pub(crate) struct Exchange {
     method: Method,
     begun: Instant,
     /// The route's template, once the router has found it. Never the path: that may hold values.
-    route: OnceLock<String>,
+    route: OnceLock<MatchedPath>,
 }
 
 impl Exchange {
-    pub(crate) fn set_route(&self, route: &str) {
-        let _ = self.route.set(route.to_owned());
+    pub(crate) fn set_route(&self, route: MatchedPath) {
+        let _ = self.route.set(route);
     }
 
     /// `POST /payments/{id} for 3.2s`.
     pub(super) fn describe(&self, now: Instant) -> String {
-        let route = self.route.get().map_or("(no route)", String::as_str);
+        let route = self.route.get().map_or("(no route)", MatchedPath::as_str);
         let age = now.saturating_duration_since(self.begun).as_secs_f64();
         format!("{} {route} for {age:.1}s", self.method)
     }
@@ -56,14 +64,14 @@ impl Exchange {
 /// What is known of one connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    activity: Activity,
+    pub(super) activity: Activity,
     exchanges: Mutex<Vec<Arc<Exchange>>>,
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(age: Option<Duration>) -> Self {
         Self {
-            activity: Activity::new(Instant::now()),
+            activity: Activity::new(Instant::now(), age),
             exchanges: Mutex::default(),
         }
     }
@@ -109,30 +117,81 @@ impl Drop for Underway {
     }
 }
 
+/// Whom a connection is with.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) scheme: Scheme,
+    /// Who the client proved to be.
+    #[cfg(feature = "tls")]
+    pub(super) identity: Option<crate::tls::PeerIdentity>,
+}
+
+impl Peer {
+    pub(super) fn plain(address: SocketAddr) -> Self {
+        Self {
+            // A dual stack socket writes IPv4 addresses as IPv6 ones.
+            address: SocketAddr::new(address.ip().to_canonical(), address.port()),
+            scheme: Scheme::Http,
+            #[cfg(feature = "tls")]
+            identity: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn over_tls(self, identity: Option<crate::tls::PeerIdentity>) -> Self {
+        Self {
+            scheme: Scheme::Https,
+            identity,
+            ..self
+        }
+    }
+}
+
+/// How HTTP is spoken: what the builders of hyper are told.
+fn builder(header_limit: usize) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The limits are those of `Activity`: hyper's own timer of the head also runs while a kept connection is idle.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(header_limit.max(SMALLEST_BUFFER));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(header_limit).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    builder
+}
+
 /// Serves one connection to its end. Dropping it cuts the connection.
-pub(super) async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
+pub(super) async fn serve<S>(
+    stream: S,
+    peer: Peer,
     router: Router,
     connection: Arc<Connection>,
     shared: Arc<Shared>,
-) {
-    // Answers are written whole; waiting for more bytes only adds latency.
-    let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Watched {
-        stream,
-        connection: connection.clone(),
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(Watched::new(stream, connection.clone()));
+    let address = peer.address;
+    let peer = Arc::new(peer);
+    let service = service_fn(|request| {
+        answer(
+            request,
+            peer.clone(),
+            router.clone(),
+            connection.clone(),
+            shared.clone(),
+        )
     });
-    let service =
-        service_fn(|request| answer(request, peer, router.clone(), connection.clone(), shared.clone()));
-
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // The limits are those of `Activity`: hyper's own timer of the head also runs while a kept connection is idle.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
-    builder.http2().timer(TokioTimer::new());
+    let builder = builder(shared.header_limit);
     let mut served = pin!(builder.serve_connection_with_upgrades(io, service));
 
-    let mut look = pin!(tokio::time::sleep(shared.limits.header));
+    let mut look = pin!(tokio::time::sleep(shared.limits().header));
     let mut stopped: Option<Instant> = None;
     let mut finishing = false;
     loop {
@@ -140,7 +199,7 @@ pub(super) async fn serve(
             biased;
             result = served.as_mut() => {
                 if let Err(error) = result {
-                    tracing::debug!(%peer, error, "connection ended with an error");
+                    tracing::debug!(peer = %address, error, "connection ended with an error");
                 }
                 break;
             }
@@ -153,11 +212,13 @@ pub(super) async fn serve(
             }
             () = look.as_mut() => {
                 let now = Instant::now();
+                let limits = shared.limits();
                 let advice = match stopped {
+                    _ if connection.activity.is_stuck(limits, now) => Advice::Cut,
                     _ if finishing && connection.exchanges().is_empty() => Advice::Cut,
                     _ if finishing => Advice::Keep(now + FINISHING),
                     Some(at) => connection.activity.advise_stopping(at, now),
-                    None => connection.activity.advise(shared.limits, now),
+                    None => connection.activity.advise(limits, now),
                 };
                 match advice {
                     Advice::Keep(until) => look.as_mut().reset(until),
@@ -175,19 +236,27 @@ pub(super) async fn serve(
 
 async fn answer(
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
     mut router: Router,
     connection: Arc<Connection>,
     shared: Arc<Shared>,
 ) -> Result<Response<Tracked>, Infallible> {
     let underway = connection.begin(&request);
     let multiplexed = request.version() == Version::HTTP_2;
-    request.extensions_mut().insert(ConnectInfo(peer));
-    request.extensions_mut().insert(underway.exchange.clone());
+    let caller = shared.caller(&peer, request.headers());
+    let extensions = request.extensions_mut();
+    extensions.insert(ConnectInfo(peer.address));
+    extensions.insert(caller);
+    extensions.insert(underway.exchange.clone());
+    #[cfg(feature = "tls")]
+    if let Some(identity) = &peer.identity {
+        extensions.insert(identity.clone());
+    }
     let mut response = router.call(request.map(Body::new)).await?;
     // A client that keeps its connection would send its next request into a listener that is about to close.
-    let draining = shared.lifecycle.state() >= State::Draining;
-    if draining && !multiplexed && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let last =
+        shared.lifecycle.state() >= State::Draining || connection.activity.is_of_age(underway.exchange.begun);
+    if last && !multiplexed && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -224,52 +293,5 @@ impl HttpBody for Tracked {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-pin_project! {
-    /// A stream that notes when bytes come in.
-    struct Watched {
-        #[pin]
-        stream: TcpStream,
-        connection: Arc<Connection>,
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let before = buf.filled().len();
-        let read = this.stream.poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.connection.activity.received(Instant::now());
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.project().stream.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

@@ -7,25 +7,39 @@
 //! let settings = HttpSettings::default();
 //! let bound = settings.bind()?;                      // the port is ours, and still refuses connections
 //! let router = axum::Router::new();
-//! let router = envelope(router, &settings, cx.metrics());
+//! let router = envelope(router, &settings, &cx);
 //! let router = mount_probes(router, &probes);
 //! let server = settings.serve(bound, router, &cx)?;  // listening
 //! # Ok(()) }
 //! ```
 
+mod accept;
 mod activity;
 mod bind;
+mod body;
+mod compress;
 mod connection;
 mod envelope;
+mod forwarded;
+mod gate;
+mod loopback;
 mod mount;
+mod network;
 mod request_id;
+mod rules;
 mod server;
 mod settings;
+mod tls_settings;
+mod watched;
 
 pub(crate) use activity::Limits;
 pub use bind::Bound;
 pub use envelope::envelope;
+pub use forwarded::{Caller, ForwardedBy, Scheme};
 pub use mount::mount_probes;
+pub use network::{Network, NetworkError};
 pub use request_id::{REQUEST_ID, RequestId};
 pub use server::Server;
+pub(crate) use server::Serving;
 pub use settings::HttpSettings;
+pub use tls_settings::{ClientCertificate, TlsSettings, TlsVersion};

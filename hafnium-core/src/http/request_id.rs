@@ -29,8 +29,13 @@ impl RequestId {
     }
 
     fn random() -> Self {
-        let text = format!("{:032x}", fastrand::u128(..));
-        Self(HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0")))
+        let mut text = [0; 32];
+        let mut rest = fastrand::u128(..);
+        for digit in &mut text {
+            *digit = b"0123456789abcdef"[(rest & 15) as usize];
+            rest >>= 4;
+        }
+        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
     }
 
     pub(super) fn value(&self) -> HeaderValue {

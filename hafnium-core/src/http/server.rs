@@ -1,54 +1,102 @@
-//! A listener that is served: its accept loop and its end.
+//! A listener that is served, and its end.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accept::{TURN_LIMIT, accept};
 use super::activity::Limits;
 use super::bind::Bound;
-use super::connection::{Connection, serve};
+use super::connection::{Connection, Peer};
+use super::forwarded::{Caller, Trust};
+use super::loopback::{LOOPBACK_LIMIT, loopback};
 use super::settings::HttpSettings;
 use crate::component::{BoxFuture, Component, StartError, Stopped};
 use crate::context::Context;
 use crate::deadline::Deadline;
-use crate::health::{Heartbeat, Registry};
+use crate::health::Registry;
 use crate::lifecycle::Watch;
 
-/// How often the accept loop says that it turns, and after how long a silent one fails `livez`.
-const TURN: Duration = Duration::from_secs(1);
-const TURN_LIMIT: Duration = Duration::from_secs(15);
+/// How a listener treats its connections.
+pub(crate) struct Serving {
+    pub(crate) limits: Limits,
+    pub(crate) trust: Trust,
+    pub(crate) max_connections: u32,
+    /// How old a connection may become; `None` for any age.
+    pub(crate) max_age: Option<Duration>,
+    /// Bytes of the head of a request.
+    pub(crate) header_limit: usize,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<crate::tls::Acceptor>>,
+}
 
-/// How often the listener connects to itself, how long that may take, and when failing to fails `livez`: after three
-/// failures in a row.
-const LOOPBACK: Duration = Duration::from_secs(10);
-const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(1);
-const LOOPBACK_LIMIT: Duration = Duration::from_secs(35);
+impl Serving {
+    /// Few clients, all known, in plain text: the operator listener.
+    pub(crate) fn plain(limits: Limits, max_connections: u32) -> Self {
+        Self {
+            limits,
+            trust: Trust::default(),
+            max_connections,
+            max_age: None,
+            header_limit: 32 << 10,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
 
-/// After the stop was asked for, connections that the kernel had already taken are still accepted for this long:
-/// closing the socket would reset them.
-const LAST_ACCEPTS: Duration = Duration::from_millis(20);
+/// What can be replaced while connections are served.
+struct Current {
+    limits: Limits,
+    trust: Trust,
+}
 
 /// What all connections of a listener share.
 pub(crate) struct Shared {
-    pub(super) limits: Limits,
+    current: ArcSwap<Current>,
+    pub(super) header_limit: usize,
+    max_age: Option<Duration>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<crate::tls::Acceptor>>,
     pub(super) lifecycle: Watch,
     /// Stop accepting and finish.
     pub(super) stop: CancellationToken,
     /// Drop everything.
     pub(super) cut: CancellationToken,
-    tracker: TaskTracker,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    max_connections: usize,
+    pub(super) tracker: TaskTracker,
+    pub(super) connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    pub(super) max_connections: usize,
+}
+
+impl Shared {
+    pub(super) fn limits(&self) -> Limits {
+        self.current.load().limits
+    }
+
+    pub(super) fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Caller {
+        let current = self.current.load();
+        current.trust.caller(peer.address.ip(), peer.scheme, headers)
+    }
+
+    /// As many connections as are allowed: the next one is accepted when one of them ends.
+    fn is_full(&self) -> bool {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.len() >= self.max_connections
+    }
+
+    /// How old the next connection may become: ± 10 %, so that those that came together do not leave together.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.max_age.map(|age| age.mul_f64(0.9 + 0.2 * fastrand::f64()))
+    }
 }
 
 /// A listener that is being served. Dropping it cuts all its connections; [`Component::stop`] drains it.
@@ -70,20 +118,29 @@ impl HttpSettings {
     /// [`mount_probes`](super::mount_probes). Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StartError::Configuration`] when the address was taken since it was claimed.
+    /// [`StartError::Configuration`] when the address was taken since it was claimed, or when certificate and key can't
+    /// work.
     pub fn serve(&self, bound: Bound, router: Router, cx: &Context) -> Result<Server, StartError> {
-        let limits = Limits {
+        let serving = Serving {
+            limits: self.limits(),
+            trust: self.trust(),
+            max_connections: self.max_connections,
+            max_age: Some(self.max_connection_age.get()).filter(|age| !age.is_zero()),
+            header_limit: usize::try_from(self.header_limit.bytes()).unwrap_or(usize::MAX),
+            #[cfg(feature = "tls")]
+            tls: self.acceptor(cx)?,
+        };
+        #[cfg(not(feature = "tls"))]
+        self.refuse_tls()?;
+        Server::start(bound, router, serving, cx.lifecycle(), Some(cx.health()))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
             header: self.header_timeout.get(),
             idle: self.idle_timeout.get(),
-        };
-        Server::start(
-            bound,
-            router,
-            limits,
-            self.max_connections,
-            cx.lifecycle(),
-            Some(cx.health()),
-        )
+            write: self.write_timeout.get(),
+        }
     }
 }
 
@@ -91,30 +148,37 @@ impl Server {
     pub(crate) fn start(
         bound: Bound,
         router: Router,
-        limits: Limits,
-        max_connections: u32,
+        serving: Serving,
         lifecycle: &Watch,
         health: Option<&Registry>,
     ) -> Result<Self, StartError> {
         let (name, address) = (bound.name(), bound.local_addr());
         let listener = bound.listen()?;
         let shared = Arc::new(Shared {
-            limits,
+            current: ArcSwap::from_pointee(Current {
+                limits: serving.limits,
+                trust: serving.trust,
+            }),
+            header_limit: serving.header_limit,
+            max_age: serving.max_age,
+            #[cfg(feature = "tls")]
+            tls: serving.tls,
             lifecycle: lifecycle.clone(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
             tracker: TaskTracker::new(),
             connections: Mutex::default(),
-            max_connections: usize::try_from(max_connections)
+            max_connections: usize::try_from(serving.max_connections)
                 .unwrap_or(Semaphore::MAX_PERMITS)
                 .clamp(1, Semaphore::MAX_PERMITS),
         });
         let heartbeat = health.map(|health| health.heartbeat(format!("{name}.accept"), TURN_LIMIT));
         if let Some(health) = health {
             let heartbeat = health.heartbeat(format!("{name}.loopback"), LOOPBACK_LIMIT);
-            let stop = shared.stop.clone();
+            let listener = shared.clone();
             shared.tracker.spawn(async move {
-                stop.run_until_cancelled(loopback(address, heartbeat)).await;
+                let loopback = loopback(address, heartbeat, || listener.is_full());
+                listener.stop.run_until_cancelled(loopback).await;
             });
         }
         shared
@@ -195,127 +259,5 @@ impl Component for Server {
 
     fn under_way(&self) -> Vec<String> {
         self.requests()
-    }
-}
-
-/// Accepts until the stop, whatever errors come: one client's or the process's (`EMFILE`).
-async fn accept(listener: TcpListener, router: Router, shared: Arc<Shared>, heartbeat: Option<Heartbeat>) {
-    let room = Arc::new(Semaphore::new(shared.max_connections));
-    let mut turn = tokio::time::interval(TURN);
-    let mut pause = Duration::ZERO;
-    let mut next_id = 0;
-    loop {
-        let accepted = async {
-            tokio::time::sleep(pause).await;
-            let permit = room.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            biased;
-            () = shared.stop.cancelled() => break,
-            _ = turn.tick() => {
-                if let Some(heartbeat) = &heartbeat {
-                    heartbeat.beat();
-                }
-                continue;
-            }
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                pause = Duration::ZERO;
-                next_id += 1;
-                let served = track(stream, peer, router.clone(), &shared, next_id);
-                shared.tracker.spawn(async move {
-                    served.await;
-                    drop(permit);
-                });
-            }
-            Err(error) if is_of_one_client(&error) => {}
-            Err(error) => {
-                // Out of file descriptors or memory: trying again at once would only burn the processor.
-                pause = (pause * 2).clamp(Duration::from_millis(20), TURN / 2);
-                tracing::error!(%error, "can't accept connections, trying again in {pause:?}");
-            }
-        }
-    }
-    drop(heartbeat);
-    let last = Instant::now() + LAST_ACCEPTS;
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout_at(last, listener.accept()).await {
-        next_id += 1;
-        shared
-            .tracker
-            .spawn(track(stream, peer, router.clone(), &shared, next_id));
-    }
-}
-
-/// Serves one connection while it is in the list.
-fn track(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    shared: &Arc<Shared>,
-    id: u64,
-) -> impl Future<Output = ()> + Send + use<> {
-    let connection = Arc::new(Connection::new());
-    let listed = Listed {
-        shared: shared.clone(),
-        id,
-    };
-    let connections = &shared.connections;
-    connections
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(id, connection.clone());
-    let served = serve(stream, peer, router, connection, shared.clone());
-    async move {
-        let _listed = listed;
-        served.await;
-    }
-}
-
-/// Takes a connection off the list when it ends, also by a panic.
-struct Listed {
-    shared: Arc<Shared>,
-    id: u64,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        let mut connections = self
-            .shared
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        connections.remove(&self.id);
-    }
-}
-
-/// The client was gone before it was accepted.
-fn is_of_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    )
-}
-
-/// Connects to the listener itself from time to time: a healthy operator port says nothing about this one.
-async fn loopback(address: SocketAddr, heartbeat: Heartbeat) {
-    let target = SocketAddr::new(
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        },
-        address.port(),
-    );
-    let mut ticks = tokio::time::interval(LOOPBACK);
-    loop {
-        ticks.tick().await;
-        match tokio::time::timeout(LOOPBACK_TIMEOUT, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => heartbeat.beat(),
-            Ok(Err(error)) => tracing::warn!(%target, %error, "the listener refuses connections"),
-            Err(_) => tracing::warn!(%target, "the listener takes no connections"),
-        }
     }
 }

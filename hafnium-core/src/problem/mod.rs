@@ -94,6 +94,16 @@ impl Problem {
             .detail(format!("the body is larger than {limit}"))
     }
 
+    /// 503 of a request that was not begun, because too many others are under way.
+    pub(crate) fn overloaded(code: &'static str) -> Self {
+        Self {
+            code: Some(code),
+            outcome: Some(Outcome::NotRun),
+            retry_after: Some(RETRY_AFTER_SECONDS),
+            ..Self::of(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+
     /// The problem of a classified error, by the table of the module.
     pub fn classified(error: &(impl Classify + ?Sized)) -> Self {
         let certain = matches!(error.outcome(), Outcome::NotRun | Outcome::RolledBack);

@@ -1,0 +1,280 @@
+//! How many handlers run at a time, and how long others wait for their turn: what is shed is answered at once.
+//!
+//! The way of a request that finds room is two atomic operations; only those that wait touch more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// What a gate lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// How many may run, and how many more may wait; 0 for any number.
+    pub(crate) places: u32,
+    /// How long one may wait.
+    pub(crate) wait: Duration,
+}
+
+/// Why a request was not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    /// As many wait as may.
+    QueueFull,
+    /// Its turn did not come in time.
+    WaitedTooLong,
+}
+
+impl Shed {
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::QueueFull => "overloaded.queue_full",
+            Self::WaitedTooLong => "overloaded.queue_time",
+        }
+    }
+}
+
+/// The number of running and waiting requests.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    running: AtomicU32,
+    waiting: AtomicU32,
+    /// Milliseconds after `begun` at which the queue began to stand; 0 while nobody waits.
+    standing_since: AtomicU64,
+    begun: Instant,
+    left: Notify,
+}
+
+/// A place among the running; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Pass(Arc<Gate>);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        // Who begins to wait counts itself before it looks for room: one of the two sees the other.
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            self.0.left.notify_one();
+        }
+    }
+}
+
+/// A place in the queue; given back when dropped, also by a client that goes away.
+struct Waiting<'a> {
+    gate: &'a Gate,
+    passed: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.gate.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.gate.standing_since.store(0, Ordering::Relaxed);
+        }
+        // A wake-up that came to one who gives up is passed on.
+        if !self.passed {
+            self.gate.left.notify_one();
+        }
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            running: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            standing_since: AtomicU64::new(0),
+            begun: now,
+            left: Notify::new(),
+        })
+    }
+
+    fn try_pass(self: &Arc<Self>, places: u32) -> Option<Pass> {
+        let room = |running: u32| (places == 0 || running < places).then_some(running + 1);
+        let taken = self
+            .running
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, room);
+        taken.is_ok().then(|| Pass(self.clone()))
+    }
+
+    /// A place at once, where there is one and nobody waits for it.
+    pub(crate) fn pass(self: &Arc<Self>, room: Room) -> Option<Pass> {
+        // Who comes later does not go first.
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        self.try_pass(room.places)
+    }
+
+    /// Waits for a place, in the order of arrival.
+    ///
+    /// Cancel-safety: dropping it gives up the place in the queue.
+    pub(crate) async fn queue(self: &Arc<Self>, room: Room) -> Result<Pass, Shed> {
+        let begun = Instant::now();
+        let ahead = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut waiting = Waiting {
+            gate: self,
+            passed: false,
+        };
+        if ahead >= room.places.max(1) {
+            return Err(Shed::QueueFull);
+        }
+        let elapsed = self.elapsed(begun);
+        let _ = self
+            .standing_since
+            .compare_exchange(0, elapsed, Ordering::Relaxed, Ordering::Relaxed);
+        let until = begun + patience(room.wait, elapsed, self.standing_since.load(Ordering::Relaxed));
+        let turn = async {
+            // A place that comes free is for who waits already. Being told of it can't be missed: `Notify` keeps it.
+            if ahead > 0 {
+                self.left.notified().await;
+            }
+            loop {
+                if let Some(pass) = self.try_pass(room.places) {
+                    return pass;
+                }
+                self.left.notified().await;
+            }
+        };
+        let turn = tokio::time::timeout_at(until, turn).await;
+        waiting.passed = turn.is_ok();
+        turn.map_err(|_| Shed::WaitedTooLong)
+    }
+
+    fn elapsed(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.begun).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// How long one may wait that joins the queue at `now`, which stands `since`: a queue that was not empty for as long as
+/// one may wait is no burst any more.
+fn patience(wait: Duration, now: u64, since: u64) -> Duration {
+    let standing = Duration::from_millis(now.saturating_sub(since));
+    if since > 0 && standing > wait {
+        wait / 10
+    } else {
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room {
+        places: 2,
+        wait: Duration::from_millis(500),
+    };
+
+    async fn enter(gate: &Arc<Gate>) -> Result<Pass, Shed> {
+        match gate.pass(ROOM) {
+            Some(pass) => Ok(pass),
+            None => gate.queue(ROOM).await,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_waits_in_order_and_is_shed_after_the_wait() {
+        let gate = Gate::new(Instant::now());
+        let (first, second) = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
+        let begun = Instant::now();
+        assert_eq!(enter(&gate).await.unwrap_err(), Shed::WaitedTooLong);
+        assert_eq!(begun.elapsed(), ROOM.wait);
+
+        let waits = tokio::spawn({
+            let gate = gate.clone();
+            async move { enter(&gate).await }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!waits.is_finished());
+        drop(first);
+        let third = waits.await.unwrap().unwrap();
+        assert!(gate.pass(ROOM).is_none());
+        drop((second, third));
+        assert!(gate.pass(ROOM).is_some());
+        assert_eq!(gate.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_sheds_at_once_and_who_gives_up_leaves_it() {
+        let gate = Gate::new(Instant::now());
+        let _running = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
+        let queue = || {
+            let gate = gate.clone();
+            tokio::spawn(async move { enter(&gate).await })
+        };
+        let waiting = [queue(), queue()];
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        assert_eq!(enter(&gate).await.unwrap_err(), Shed::QueueFull);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        for one in waiting {
+            one.abort();
+            let _ = one.await;
+        }
+        assert_eq!(enter(&gate).await.unwrap_err(), Shed::WaitedTooLong);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wake_up_that_came_to_one_who_gave_up_is_not_lost() {
+        let gate = Gate::new(Instant::now());
+        let (first, _second) = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
+        let queue = || {
+            let gate = gate.clone();
+            tokio::spawn(async move { enter(&gate).await })
+        };
+        let (gives_up, stays) = (queue(), queue());
+        tokio::task::yield_now().await;
+        drop(first);
+        gives_up.abort();
+        assert!(stays.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_queue_that_stands_one_waits_only_a_tenth() {
+        let wait = ROOM.wait;
+        assert_eq!(patience(wait, 600, 200), wait, "a burst");
+        assert_eq!(patience(wait, 701, 200), wait / 10, "it stands");
+        assert_eq!(patience(wait, 9000, 0), wait, "it was empty");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_places_are_any_number() {
+        let gate = Gate::new(Instant::now());
+        let room = Room { places: 0, ..ROOM };
+        let passes: Vec<_> = (0..5000).map(|_| gate.pass(room)).collect();
+        assert!(passes.iter().all(Option::is_some));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn under_contention_no_more_run_than_may_and_nobody_is_forgotten() {
+        let gate = Gate::new(Instant::now());
+        let room = Room {
+            places: 8,
+            wait: Duration::from_secs(60),
+        };
+        let most = Arc::new(AtomicU32::new(0));
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (gate, most) = (gate.clone(), most.clone());
+            all.spawn(async move {
+                for _ in 0..200 {
+                    let pass = match gate.pass(room) {
+                        Some(pass) => pass,
+                        None => gate.queue(room).await.unwrap(),
+                    };
+                    most.fetch_max(gate.running.load(Ordering::SeqCst), Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    drop(pass);
+                }
+            });
+        }
+        while let Some(ended) = all.join_next().await {
+            ended.unwrap();
+        }
+        assert!(most.load(Ordering::SeqCst) <= 8);
+        assert_eq!(gate.running.load(Ordering::SeqCst), 0);
+    }
+}
