@@ -30,6 +30,7 @@ mod app;
 mod assembly;
 #[cfg(feature = "kafka")]
 mod binding;
+mod build;
 mod check;
 mod classify;
 mod command;

@@ -52,7 +52,8 @@ where
     F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
 {
     let begun = Instant::now();
-    let info = ServiceInfo::new(service.name, service.version);
+    let mut info = ServiceInfo::new(service.name, service.version);
+    info.commit = service.commit.map(ToOwned::to_owned);
     let signals = Signals::listen()
         .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
     let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
@@ -122,7 +123,10 @@ impl<'a> Run<'a> {
         let progress = Progress::new();
         let probes = Probes::new(&context, &progress).with_paths(settings.paths);
         let scraped = telemetry.clone();
-        let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus());
+        let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus())
+            .settings(&config.get::<hafnium_core::admin::AdminSettings>()?)
+            .log_filter(Telemetry::clone(telemetry))
+            .build(crate::build::info());
         let admin = operate(config, &endpoints, &context, &signals, budget)?;
         tracing::info!(
             service = context.service().name,
