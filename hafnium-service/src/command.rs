@@ -65,7 +65,7 @@ const EXAMPLES: [(&str, &str); 7] = [
     ),
     (
         "config",
-        "  $ config\n  $ config --format json | jq '.values[] | select(.origin != \"default\")'\n  $ config --schema > config.schema.json\n  $ config --reference > configuration.md",
+        "  $ config\n  $ config --format json | jq '.entries[] | select(.origin != \"default\")'\n  $ config --schema > config.schema.json\n  $ config --reference > configuration.md",
     ),
     ("migrate", "  DATABASE_URL=postgres://app@db/ledger $ migrate"),
     (

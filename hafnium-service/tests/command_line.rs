@@ -60,14 +60,15 @@ async fn config_shows_each_value_with_its_origin_and_secrets_as_stars() {
 async fn config_is_also_a_document() {
     let launch = conformance("settings", &["config", "--format", "json"]).variable("SECRET_KEY", CANARY);
     let document: serde_json::Value = serde_json::from_str(&printed(launch).await).unwrap();
-    assert_eq!(document["environment"]["name"], "staging");
-    let values = document["values"].as_array().unwrap();
+    assert_eq!(document["environment"], "staging");
+    assert_eq!(document["place"]["role"], "active");
+    let values = document["entries"].as_array().unwrap();
     let value = |key: &str| values.iter().find(|value| value["key"] == key).unwrap();
     assert_eq!(value("settings.greeting")["value"], "Hello");
     assert_eq!(value("settings.greeting")["origin"], "default");
     assert_eq!(value("settings.secret_key")["value"], "***");
-    assert_eq!(value("settings.secret_key")["secret"]["source"], "env:SECRET_KEY");
-    assert!(value("settings.secret_key")["secret"]["version"].is_string());
+    assert_eq!(value("settings.secret_key")["secret"], "env:SECRET_KEY");
+    assert!(value("settings.secret_key")["version"].is_string());
 }
 
 #[tokio::test]
