@@ -54,6 +54,7 @@ mod runtime;
 mod service;
 mod setup;
 mod stage;
+mod upstream;
 
 pub use app::App;
 pub use classify::classify;
@@ -74,6 +75,12 @@ pub mod http {
     pub use crate::problem::Problem;
     pub use hafnium_core::http::{REQUEST_ID, RequestId};
     pub use hafnium_core::problem::Json;
+}
+
+/// The HTTP client of a declared upstream.
+pub mod client {
+    pub use crate::upstream::UpstreamDeclaration;
+    pub use hafnium_core::upstream::*;
 }
 
 /// The Postgres client; `sqlx` beside it is the library itself.
