@@ -21,6 +21,7 @@ use super::body::{Fault, Reading, guarded};
 use super::compress::{Encoding, compress};
 use super::connection::Exchange;
 use super::gate::{Gate, Pass, Shed};
+use super::reload::follow;
 use super::request_id::{REQUEST_ID, RequestId};
 use super::rules::Rules;
 use super::settings::HttpSettings;
@@ -71,6 +72,7 @@ pub fn envelope(router: Router, settings: &HttpSettings, cx: &Context) -> Router
         queue_full: shed.with(&[("reason", "queue_full")]),
         queue_time: shed.with(&[("reason", "queue_time")]),
     });
+    follow(&shared, cx);
     // The limit is enforced here; axum's own would cut larger configured ones to 2 MB.
     router
         .layer(DefaultBodyLimit::disable())
