@@ -7,6 +7,7 @@ use crate::health::Registry;
 use crate::lifecycle::{State, Watch};
 use crate::metrics::Metrics;
 use crate::propagation::Propagation;
+use crate::resilience::Breakers;
 use crate::secret::Secrets;
 use crate::tasks::Tasks;
 use crate::topology::Topology;
@@ -51,6 +52,7 @@ pub struct Context {
     config: Live,
     secrets: Secrets,
     topology: Topology,
+    breakers: Breakers,
 }
 
 impl Context {
@@ -66,6 +68,7 @@ impl Context {
         let config = Live::new(Config::empty(&service.name));
         Self {
             service: Arc::new(service),
+            breakers: Breakers::new(&health, &metrics),
             health,
             metrics,
             propagation,
@@ -128,6 +131,11 @@ impl Context {
     /// How trace context crosses process borders.
     pub fn propagation(&self) -> &Propagation {
         &self.propagation
+    }
+
+    /// The breakers of this process, by name.
+    pub fn breakers(&self) -> &Breakers {
+        &self.breakers
     }
 
     /// Where named background tasks run.

@@ -34,10 +34,12 @@ mod bucket;
 mod budget;
 pub mod bulkhead;
 mod error;
+mod registry;
 pub mod retry;
 
 pub use breaker::{Breaker, BreakerOpen, BreakerSettings, BreakerState, Verdict};
 pub use budget::{RetryBudget, RetryBudgetSettings};
 pub use bulkhead::{Bulkhead, BulkheadFull, BulkheadSettings};
 pub use error::CallError;
+pub use registry::Breakers;
 pub use retry::{RetryPolicy, RetrySettings};

@@ -1,7 +1,7 @@
 //! The handle that callers hold.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use super::machine::{BreakerState, Changed, Machine, Rules, Ticket};
 use super::settings::BreakerSettings;
 use super::verdict::Verdict;
 use crate::classify::Classify;
+use crate::health::{Registration, Status};
 use crate::metrics::Metrics;
 use crate::resilience::error::CallError;
 
@@ -46,6 +47,18 @@ pub(super) struct Shared {
     name: Arc<str>,
     machine: Mutex<Machine>,
     figures: Figures,
+    /// The health check, which ends with the breaker.
+    check: OnceLock<Registration>,
+}
+
+/// Finds a breaker again for as long as someone holds it.
+#[derive(Clone)]
+pub(in crate::resilience) struct WeakBreaker(Weak<Shared>);
+
+impl WeakBreaker {
+    pub(in crate::resilience) fn upgrade(&self) -> Option<Breaker> {
+        self.0.upgrade().map(|shared| Breaker { shared })
+    }
 }
 
 /// What is known of a breaker at one moment.
@@ -60,7 +73,7 @@ pub struct BreakerReport {
     pub since: Duration,
     /// How often it has opened since it was made.
     pub opened: u64,
-    /// The calls in the window; none are counted unless it is closed.
+    /// The calls in the window; of one that is not closed, those that opened it.
     pub calls: u32,
     /// How many of them failed.
     pub failures: u32,
@@ -82,9 +95,20 @@ impl Breaker {
             shared: Arc::new(Shared {
                 machine: Mutex::new(Machine::new(Rules::from(settings), Instant::now())),
                 figures: Figures::new(&name, metrics),
+                check: OnceLock::new(),
                 name,
             }),
         }
+    }
+
+    pub(in crate::resilience) fn downgrade(&self) -> WeakBreaker {
+        WeakBreaker(Arc::downgrade(&self.shared))
+    }
+
+    /// Keeps the health check for as long as the breaker is held.
+    pub(in crate::resilience) fn keep_check(&self, check: Registration) {
+        // A second one can't come: the registry makes a breaker once.
+        let _ = self.shared.check.set(check);
     }
 
     /// Its name.
@@ -111,6 +135,23 @@ impl Breaker {
             failures: counts.failures,
             slow: counts.slow,
         }
+    }
+
+    /// What its health check says: it is up, or degraded with the reason. Never down: the dependency is, not the breaker.
+    pub(in crate::resilience) fn health(&self) -> Status {
+        let report = self.report();
+        let (calls, failures, slow) = (report.calls, report.failures, report.slow);
+        let why = match report.state {
+            BreakerState::Closed => return Status::Up,
+            _ if slow > failures => format!("{slow} of {calls} calls were slow"),
+            _ if calls > 0 => format!("{failures} of {calls} calls failed"),
+            _ => "probes did not end".to_owned(),
+        };
+        let state = match report.state {
+            BreakerState::HalfOpen => "half-open",
+            _ => "open",
+        };
+        Status::Degraded(format!("{state} since {} s: {why}", report.since.as_secs()))
     }
 
     /// Follows a reload. The state and what the window holds stay; an open breaker's time is counted anew against the

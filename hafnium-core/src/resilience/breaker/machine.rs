@@ -105,6 +105,8 @@ pub(super) struct Machine {
     since: Instant,
     generation: u64,
     opened: u64,
+    /// What opened it last.
+    tripped: Counts,
 }
 
 impl Machine {
@@ -115,6 +117,7 @@ impl Machine {
             since: now,
             generation: 0,
             opened: 0,
+            tripped: Counts::default(),
         }
     }
 
@@ -249,16 +252,19 @@ impl Machine {
         self.opened
     }
 
-    /// What the window holds; nothing unless closed.
+    /// What the window holds, or held when it opened.
     pub(super) fn counts(&mut self, now: Instant) -> Counts {
         match &mut self.phase {
             Phase::Closed(window) => window.counts(now),
-            Phase::Open | Phase::HalfOpen(_) => Counts::default(),
+            Phase::Open | Phase::HalfOpen(_) => self.tripped,
         }
     }
 
     fn enter(&mut self, phase: Phase, counts: Counts, now: Instant) -> Changed {
-        self.opened += u64::from(matches!(phase, Phase::Open));
+        if let Phase::Open = phase {
+            self.opened += 1;
+            self.tripped = counts;
+        }
         self.phase = phase;
         self.since = now;
         self.generation += 1;

@@ -24,6 +24,7 @@ mod window;
 
 pub use admission::Admission;
 pub use error::BreakerOpen;
+pub(super) use handle::WeakBreaker;
 pub use handle::{Breaker, BreakerReport};
 pub use layer::{BreakerFuture, BreakerLayer, BreakerService};
 pub use machine::BreakerState;

@@ -2,6 +2,9 @@
 //!
 //! Every operation runs under the nearest of: the caller's own limit, the deadline of the request or record it
 //! serves (task-local, set by the layers), and the client's default. A wider limit never wins over a nearer one.
+//! [`wire`] carries it to the next process.
+
+pub mod wire;
 
 use std::future::Future;
 use std::time::Duration;
