@@ -49,9 +49,11 @@ mod provide;
 mod reload;
 mod run;
 mod runtime;
+mod secrets;
 mod service;
 mod setup;
 mod stage;
+mod upstream;
 
 pub use app::App;
 pub use classify::classify;
@@ -72,6 +74,12 @@ pub mod http {
     pub use crate::problem::Problem;
     pub use hafnium_core::http::{REQUEST_ID, RequestId};
     pub use hafnium_core::problem::Json;
+}
+
+/// The HTTP client of a declared upstream.
+pub mod client {
+    pub use crate::upstream::UpstreamDeclaration;
+    pub use hafnium_core::upstream::*;
 }
 
 /// The Postgres client; `sqlx` beside it is the library itself.

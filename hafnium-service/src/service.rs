@@ -7,6 +7,7 @@ use hafnium_core::config::{Config, ConfigError, Loader, Problem, ReloadSettings}
 use hafnium_core::health::HealthSettings;
 use hafnium_core::http::HttpSettings;
 use hafnium_core::lifecycle::{ShutdownSettings, StartSettings};
+use hafnium_core::upstream::UpstreamSettings;
 use hafnium_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,7 @@ use crate::declaration::PostgresDeclaration;
 use crate::ending::Ending;
 use crate::runtime::RuntimeSettings;
 use crate::setup::SetupError;
+use crate::upstream::UpstreamDeclaration;
 use crate::{check, healthcheck, run};
 
 /// A service: declared here without any I/O, bound and run by [`Service::run`].
@@ -55,7 +57,7 @@ impl Service {
             name,
             version,
             commit: None,
-            loader,
+            loader: crate::secrets::declare(loader),
             settings: |_| Ok(()),
             declarations: Declarations::default(),
         }
@@ -124,6 +126,18 @@ impl<S: Send + Sync + 'static> Service<S> {
         self.declarations
             .dependencies
             .push(Dependency::Kafka(name.to_owned()));
+        self
+    }
+
+    /// Declares a service that this one calls over HTTP, configured below `upstream.<name>`.
+    pub fn upstream(
+        mut self,
+        name: &str,
+        declare: impl FnOnce(UpstreamDeclaration) -> UpstreamDeclaration,
+    ) -> Self {
+        self.loader = self.loader.named::<UpstreamSettings>(name);
+        let declaration = declare(UpstreamDeclaration::new(name));
+        self.declarations.upstreams.push(declaration);
         self
     }
 

@@ -187,7 +187,8 @@ impl Shared {
         if deadline.is_past() {
             return Err(late().not_run());
         }
-        let answer = AssertUnwindSafe(deadline.scope(async { inner.call(request).await })).catch_unwind();
+        let served = id.clone().scope(async { inner.call(request).await });
+        let answer = AssertUnwindSafe(deadline.scope(served)).catch_unwind();
         let answered = deadline.bound("the handler", answer).await;
         drop(pass);
         let fault = reading.as_deref().and_then(Reading::fault);
