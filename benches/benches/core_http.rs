@@ -75,7 +75,7 @@ fn main() {
     if !measuring {
         return;
     }
-    let mut figures = Figures::new("core_http", 0, u32::try_from(rounds).unwrap_or(u32::MAX));
+    let mut figures = Figures::part("core", "http", 0, u32::try_from(rounds).unwrap_or(u32::MAX));
     for (name, ratio) in ratios {
         println!("{name} {ratio} ({rounds} rounds)");
         let row = Row::new(

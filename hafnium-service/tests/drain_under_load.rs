@@ -61,7 +61,7 @@ async fn no_request_of_any_kind_of_client_fails_while_the_service_is_told_to_sto
     let ended = service.end(Duration::from_secs(10)).await;
     assert_eq!(ended.exited(0), "");
 
-    let mut figures = Figures::new("sigterm", 0, 1);
+    let mut figures = Figures::part("core", "sigterm", 0, 1);
     for tally in &tallies {
         println!("{tally}");
         figures.add(tally.failed_during_sigterm());
