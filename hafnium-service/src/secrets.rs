@@ -21,7 +21,7 @@ pub(crate) fn declare(loader: Loader) -> Loader {
 ///
 /// Cancel-safety: a dropped call may have been lent a credential, which ends by its own terms.
 pub(crate) async fn open(config: &Config) -> Result<Secrets, Ending> {
-    let secrets = Secrets::new(config.get::<SecretsSettings>()?, providers(config)?);
+    let secrets = Secrets::new(config.get::<SecretsSettings>()?, providers());
     let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
     match secrets.open(config, deadline).await {
         Ok(()) => Ok(secrets),
@@ -56,17 +56,34 @@ pub(crate) async fn during<T>(
 pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What answers references, by the features of this build. None reaches out before it is asked.
-#[allow(
-    unused_mut,
-    unused_variables,
-    clippy::unnecessary_wraps,
-    reason = "without features there is no provider"
-)]
-fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
-    let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
-    #[cfg(feature = "aws")]
-    providers.push(Arc::new(secret::Aws::new()));
-    Ok(providers)
+fn providers() -> Vec<Arc<dyn Provider>> {
+    [aws()].into_iter().flatten().collect()
+}
+
+#[cfg(feature = "aws")]
+#[allow(clippy::unnecessary_wraps, reason = "there is none without the feature")]
+fn aws() -> Option<Arc<dyn Provider>> {
+    Some(Arc::new(secret::Aws::new()))
+}
+
+#[cfg(not(feature = "aws"))]
+fn aws() -> Option<Arc<dyn Provider>> {
+    None
+}
+
+/// Lets no core dump be written, which would hold every secret; in `dev` a dump is worth more.
+pub(crate) fn leave_no_core_dump(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if config.environment().is_dev() {
+        return;
+    }
+    // A limit of one byte is below what a file needs, and is how Linux is told that a program that dumps are piped to,
+    // which heeds no other limit, gets none either.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let current = Some(maximum.map_or(1, |maximum| maximum.min(1)));
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current, maximum }) {
+        tracing::warn!(%error, "core dumps can't be turned off");
+    }
 }
 
 /// A line for each secret that no rotation reaches, for `check`.
