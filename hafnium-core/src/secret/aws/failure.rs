@@ -20,24 +20,32 @@ where
     let (kind, reason) = match error {
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();
+            if status < 400 {
+                // Meant as an answer, and cut short on its way.
+                return failed(address, FetchErrorKind::Unavailable, &unreadable(status));
+            }
             let code = answer.err().code().unwrap_or("no code");
             let message = answer.err().message().unwrap_or_default();
             (kind(code, status), format!("{code} (status {status}) {message}"))
         }
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
-            unavailable(format!("an answer that can't be read (status {status})"))
+            unavailable(unreadable(status))
         }
         SdkError::TimeoutError(_) => unavailable("no answer in time".to_owned()),
         // Without credentials it ends here as well: where they come from may be out of reach.
         other => unavailable(chain(other)),
     };
-    let reason: String = reason
-        .trim()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LENGTH)
-        .collect();
+    failed(address, kind, &reason)
+}
+
+fn unreadable(status: u16) -> String {
+    format!("an answer that can't be read (status {status})")
+}
+
+fn failed(address: &Address, kind: FetchErrorKind, reason: &str) -> FetchError {
+    let reason = reason.trim().chars().filter(|c| !c.is_control());
+    let reason: String = reason.take(LENGTH).collect();
     FetchError {
         kind,
         message: format!("{address}: {reason}"),
