@@ -10,6 +10,7 @@ use hafnium_core::{Component, Context, Deadline};
 
 use crate::assembly::assemble;
 use crate::ending::Ending;
+use crate::lax;
 use crate::runtime::{self, RuntimeSettings};
 use crate::service::Service;
 
@@ -24,6 +25,9 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
         "configuration: ok (environment {})",
         config.environment().as_str()
     ));
+    for warning in lax::warnings(&config) {
+        say(&warning);
+    }
     runtime.block_on(async {
         let context = Context::standalone();
         let assembly = assemble(&service.declarations, &config, &context)?;
