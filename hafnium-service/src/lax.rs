@@ -1,21 +1,18 @@
-//! What `check` warns of: settings that are accepted and should not stay so, and secrets that can't rotate.
+//! What `check` warns of in production: settings that are accepted and should not stay so.
 
 use hafnium_core::config::{Config, Environment, Problem};
 
-/// One line for each warning. Lax settings are named in `prod` and `dr`, secrets that never rotate everywhere.
+/// One line for each lax setting in `prod` and `dr`; none elsewhere.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
-    let strict = matches!(config.environment(), Environment::Prod | Environment::Dr);
-    let mut found = Vec::new();
-    if strict {
-        found.extend(config.lax());
-        found.extend(listener(config));
-        found.extend(clusters(config));
+    if !matches!(config.environment(), Environment::Prod | Environment::Dr) {
+        return Vec::new();
     }
-    found.extend(config.fixed_secrets());
-    found
-        .iter()
-        .map(|problem| format!("warning: {problem}"))
-        .collect()
+    let found = config
+        .lax()
+        .into_iter()
+        .chain(listener(config))
+        .chain(clusters(config));
+    found.map(|problem| format!("warning: {problem}")).collect()
 }
 
 fn listener(config: &Config) -> Option<Problem> {

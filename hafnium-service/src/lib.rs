@@ -52,6 +52,7 @@ mod provide;
 mod reload;
 mod run;
 mod runtime;
+mod secrets;
 mod service;
 mod setup;
 mod stage;

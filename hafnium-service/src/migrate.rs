@@ -12,6 +12,7 @@ use crate::assembly::{Clients, assemble};
 use crate::declaration::{Declarations, Dependency};
 use crate::ending::Ending;
 use crate::runtime::{self, RuntimeSettings};
+use crate::secrets;
 use crate::service::Service;
 use crate::setup::SetupError;
 
@@ -38,8 +39,8 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         .needs([PostgresSection::KEY])
         .load()?;
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
-    runtime.block_on(async {
-        let context = Context::standalone();
+    runtime.block_on(secrets::during(&config, async |secrets| {
+        let context = Context::standalone().with_secrets(secrets.clone());
         let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
         let assembly = assemble(&declarations, &config, &context)?;
         lifecycle::start(&assembly.components, &context, deadline, &Progress::new()).await?;
@@ -51,7 +52,7 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         }
         migrated?;
         Ok(Ending::clean())
-    })
+    }))
 }
 
 fn nothing_to_migrate(name: &str, databases: bool) -> Ending {

@@ -57,7 +57,7 @@ impl Service {
             name,
             version,
             commit: None,
-            loader,
+            loader: crate::secrets::declare(loader),
             settings: |_| Ok(()),
             declarations: Declarations::default(),
         }

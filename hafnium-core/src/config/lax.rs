@@ -1,27 +1,22 @@
-//! What is accepted and should not stay so in production: no TLS, logs for people, secrets that can't rotate.
+//! What is accepted and should not stay so in production: no TLS, logs for people.
 //!
 //! A key says itself which of its values are lax: `x-lax` in its schema maps them to the reason. For URLs the scheme
 //! tells.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use super::catalogue::Shape;
 use super::check::join;
 use super::effective::Config;
 use super::entry;
-use super::origin::Origin;
 use super::problem::Problem;
 use super::show;
 use super::tree::{Node, Value};
-use crate::secret::Source;
 
 /// The schema keyword of a key with lax values.
 const LAX: &str = "x-lax";
 /// How deep the keys are followed.
 const DEPTH: usize = 16;
-/// Every mount of this process.
-const MOUNTS: &str = "/proc/self/mountinfo";
 
 impl Config {
     /// The values that are lax, each with the reason: meant for `prod` and `dr`. No value of a secret is shown.
@@ -36,31 +31,6 @@ impl Config {
         );
         found.sort_by(|one, other| one.key().cmp(other.key()));
         found
-    }
-
-    /// The secrets that can't rotate while the service runs, each with the reason.
-    pub fn fixed_secrets(&self) -> Vec<Problem> {
-        let mounts = std::fs::read_to_string(MOUNTS).unwrap_or_default();
-        let problems = self.secrets().into_iter().filter_map(|one| {
-            let reason = match one.leaf.secret.source() {
-                Source::Variable(name) => {
-                    format!("comes through the variable {name}, so it never rotates without a restart")
-                }
-                Source::Literal if *one.origin == Origin::Set => {
-                    "is given on the command line, where every process of the host can read it, and never rotates \
-                     without a restart"
-                        .to_owned()
-                }
-                Source::Literal => "is given as it is, so it never rotates without a restart".to_owned(),
-                Source::File(path) if is_mounted_alone(&mounts, path) => format!(
-                    "{} is a mount of its own (subPath), which never updates: mount the directory",
-                    path.display()
-                ),
-                _ => return None,
-            };
-            Some(Problem::new(one.key, reason).at(one.origin.clone()))
-        });
-        problems.collect()
     }
 }
 
@@ -168,19 +138,6 @@ fn is_here(host: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether a file is a mount point itself, as `subPath` makes it: its directory is never swapped.
-fn is_mounted_alone(mounts: &str, path: &Path) -> bool {
-    mounts.lines().any(|line| {
-        let point = line.split(' ').nth(4).unwrap_or_default();
-        // Blanks and such are written as octal escapes.
-        let point = point
-            .replace("\\040", " ")
-            .replace("\\011", "\t")
-            .replace("\\134", "\\");
-        Path::new(&point) == path
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,21 +164,6 @@ mod tests {
             ("no url", false),
         ] {
             assert_eq!(of_url(url).is_some(), lax, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_a_mount_of_its_own_is_told_from_one_in_a_mounted_directory() {
-        let mounts = "36 35 98:0 / /run/secrets rw - tmpfs tmpfs rw\n\
-                      37 35 98:0 /k /etc/tls/tls.key rw - ext4 /dev/sda rw\n\
-                      38 35 98:0 /k /etc/my\\040secret rw - ext4 /dev/sda rw\n";
-        for (path, alone) in [
-            ("/run/secrets/db", false),
-            ("/etc/tls/tls.key", true),
-            ("/etc/my secret", true),
-            ("/etc/tls", false),
-        ] {
-            assert_eq!(is_mounted_alone(mounts, Path::new(path)), alone, "{path}");
         }
     }
 }

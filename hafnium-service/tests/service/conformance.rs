@@ -1,5 +1,7 @@
 //! The service that the conformance tests run: one case per process, chosen by `CONFORMANCE_CASE`.
 
+mod lifecycle;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             .postgres("ledger", |ledger| ledger)
             .redis("velocity")
             .kafka("events")
+            .upstream("scoring", |scoring| scoring)
             .run(serve),
         "settings" => service
             .settings::<Settings>()
@@ -50,7 +53,8 @@ fn main() -> ExitCode {
         }),
         "failing-set-up" => service.run(async |_| Err(SetupError::new("the model can't be read"))),
         "" => service.run(serve),
-        other => panic!("CONFORMANCE_CASE: no case is called {other:?}"),
+        other => lifecycle::case(other, service)
+            .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
     }
 }
 
@@ -76,6 +80,7 @@ async fn serve(app: hafnium::App) -> Result<(), SetupError> {
     let routes = Router::new()
         .route("/", get(async || "hello\n"))
         .route("/slow/{milliseconds}", get(slow))
+        .route("/block/{milliseconds}", get(lifecycle::block))
         .route("/broken", get(broken))
         .route(
             "/echo",
