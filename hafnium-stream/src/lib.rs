@@ -21,7 +21,7 @@ mod record;
 mod settings;
 mod trouble;
 
-pub use consumer::{Consumer, ConsumerSpec, MissingTopic, Order, SpecError, StartAt};
+pub use consumer::{Consumer, ConsumerSpec, MissingTopic, Order, PastDeadline, SpecError, StartAt};
 pub use failure::{Disposition, Failure};
 pub use handler::{Decode, Handler, Json, Raw};
 pub use kafka::Kafka;
