@@ -22,6 +22,8 @@ pub struct ServiceInfo {
     pub version: String,
     /// What tells this process from its replicas, such as the pod's name.
     pub instance: String,
+    /// The commit it was built from, if the build said so.
+    pub commit: Option<String>,
 }
 
 impl ServiceInfo {
@@ -36,6 +38,7 @@ impl ServiceInfo {
             name: name.into(),
             version: version.into(),
             instance,
+            commit: None,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Context {
         tasks: Tasks,
         lifecycle: Watch,
     ) -> Self {
+        tasks.observe(&health, &metrics);
         let config = Live::new(Config::empty(&service.name));
         Self {
             service: Arc::new(service),

@@ -46,6 +46,12 @@ impl Exit {
         }
     }
 
+    /// `reason` on one line, however many it had.
+    pub fn line(reason: &str) -> String {
+        let lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
     /// Leaves the one-line reason, and a longer report below it, in the termination log at `path`.
     ///
     /// Kubernetes makes the file (`/dev/termination-log`) and shows at most 4096 bytes of it; what is more is cut.
@@ -64,7 +70,7 @@ impl Exit {
 
 /// The message: the reason on one line, the report below, cut at a character's border.
 fn message(reason: &str, report: &str) -> String {
-    let mut message = reason.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let mut message = Exit::line(reason);
     message.push('\n');
     message.push_str(report);
     message.truncate(message.floor_char_boundary(TERMINATION_MESSAGE_BYTES));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use hafnium_core::Context;
+use hafnium_core::tasks::{Every, Restart, TaskOutput};
 
 use crate::assembly::Clients;
 #[cfg(feature = "kafka")]
@@ -83,6 +84,39 @@ impl<S> App<S> {
     /// the last request and record.
     pub fn spawn(&self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.context.tasks().spawn(name, task);
+    }
+
+    /// Runs the tasks that `make` gives, one after the other as `restart` says: see [`Tasks::spawn_with`].
+    ///
+    /// [`Tasks::spawn_with`]: hafnium_core::tasks::Tasks::spawn_with
+    pub fn spawn_with<F, Fut>(&self, name: impl Into<String>, restart: Restart, make: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output: TaskOutput> + Send,
+    {
+        self.shared.context.tasks().spawn_with(name, restart, make);
+    }
+
+    /// Runs what `make` gives each period: see [`Tasks::every`].
+    ///
+    /// [`Tasks::every`]: hafnium_core::tasks::Tasks::every
+    pub fn every<F, Fut>(&self, name: impl Into<String>, every: impl Into<Every>, make: F)
+    where
+        F: FnMut() -> Fut + Send + 'static,
+        Fut: Future<Output: TaskOutput> + Send,
+    {
+        self.shared.context.tasks().every(name, every, make);
+    }
+
+    /// Runs `work` on a thread that may block: see [`Tasks::spawn_blocking`].
+    ///
+    /// [`Tasks::spawn_blocking`]: hafnium_core::tasks::Tasks::spawn_blocking
+    pub fn spawn_blocking<T, F>(&self, name: impl Into<String>, work: F) -> tokio::task::JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.shared.context.tasks().spawn_blocking(name, work)
     }
 
     /// The declared database of that name.

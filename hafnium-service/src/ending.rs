@@ -1,7 +1,8 @@
 //! How the process ends: one line of reason where a person and where an orchestrator looks for it.
 
+use std::any::Any;
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use hafnium_core::StartError;
@@ -11,8 +12,11 @@ use hafnium_core::lifecycle::StartFailure;
 
 use crate::setup::SetupError;
 
-/// Where Kubernetes looks for the reason.
+/// Where Kubernetes looks for the reason, unless the pod says otherwise (`terminationMessagePath`).
 const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// The variable for such a pod. No key of the configuration: what is told may be that there is none.
+const TERMINATION_LOG_VARIABLE: &str = "HAFNIUM_TERMINATION_LOG";
 
 /// An exit code and its reason; no reason after a clean end.
 #[derive(Debug)]
@@ -40,17 +44,28 @@ impl Ending {
         }
     }
 
+    /// The service's own code panicked while it was set up.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("without a message");
+        Self::new(Exit::Panic, format!("the set-up panicked: {text}"))
+    }
+
     /// Tells the reason on stderr and in the termination log, and gives the exit code.
     pub(crate) fn conclude(self) -> ExitCode {
         if !self.reason.is_empty() {
+            let line = Exit::line(&self.reason);
             let text = if self.report.is_empty() {
-                &self.reason
+                &line
             } else {
                 &self.report
             };
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
-            if let Err(error) = Exit::record(Path::new(TERMINATION_LOG), &self.reason, &self.report) {
+            let path = std::env::var_os(TERMINATION_LOG_VARIABLE);
+            let path = path.map_or_else(|| PathBuf::from(TERMINATION_LOG), PathBuf::from);
+            if let Err(error) = Exit::record(&path, &self.reason, &self.report) {
                 tracing::debug!(%error, "the termination log can't be written");
             }
         }

@@ -30,6 +30,7 @@ mod app;
 mod assembly;
 #[cfg(feature = "kafka")]
 mod binding;
+mod build;
 mod check;
 mod classify;
 mod command;
@@ -38,6 +39,7 @@ mod ending;
 mod healthcheck;
 #[cfg(feature = "postgres")]
 mod migrate;
+mod operate;
 mod problem;
 #[cfg(all(
     feature = "dev-services",

@@ -1,13 +1,15 @@
 //! `run`: start in order, serve, stop in order.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hafnium_core::admin::{Admin, AdminSettings, Probes};
+use futures_util::FutureExt;
+use hafnium_core::admin::{Admin, Operator, Probes};
 use hafnium_core::config::{Basis, Config, Live};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
-use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
+use hafnium_core::http::{HttpSettings, envelope, mount_probes};
 use hafnium_core::lifecycle::{
     self, Budget, Lifecycle, Plan, Progress, ShutdownSettings, Signals, StartSettings, State,
 };
@@ -20,6 +22,7 @@ use crate::app::{App, Bound};
 use crate::assembly::{Assembly, assemble};
 use crate::declaration::Declarations;
 use crate::ending::Ending;
+use crate::operate::operate;
 use crate::service::Service;
 use crate::setup::SetupError;
 use crate::stage::Stage;
@@ -49,7 +52,8 @@ where
     F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
 {
     let begun = Instant::now();
-    let info = ServiceInfo::new(service.name, service.version);
+    let mut info = ServiceInfo::new(service.name, service.version);
+    info.commit = service.commit.map(ToOwned::to_owned);
     let signals = Signals::listen()
         .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
     let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
@@ -81,7 +85,7 @@ struct Run<'a> {
     signals: Signals,
     progress: Progress,
     probes: Probes,
-    admin: Server,
+    admin: Operator,
     budget: Budget,
     /// What was started, in order; stopped in reverse.
     components: Vec<Arc<dyn Component>>,
@@ -106,7 +110,6 @@ impl<'a> Run<'a> {
         let settings = config.get::<HealthSettings>()?;
         health.require(settings.ready_requires);
         let tasks = Tasks::new();
-        health.run(&tasks, &telemetry.metrics());
         let context = Context::new(
             info,
             health,
@@ -120,9 +123,11 @@ impl<'a> Run<'a> {
         let progress = Progress::new();
         let probes = Probes::new(&context, &progress).with_paths(settings.paths);
         let scraped = telemetry.clone();
-        let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus());
-        let bound = config.get::<AdminSettings>()?.bind()?;
-        let admin = Admin::serve(bound, endpoints.router(), &context)?;
+        let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus())
+            .settings(&config.get::<hafnium_core::admin::AdminSettings>()?)
+            .log_filter(Telemetry::clone(telemetry))
+            .build(crate::build::info());
+        let admin = operate(config, &endpoints, &context, &signals, budget)?;
         tracing::info!(
             service = context.service().name,
             version = context.service().version,
@@ -153,20 +158,21 @@ impl<'a> Run<'a> {
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
     {
         let signals = self.signals.clone();
+        let tasks = self.context.tasks().clone();
+        let started = AssertUnwindSafe(self.start(settings, setup)).catch_unwind();
         tokio::select! {
             biased;
             _ = signals.received() => {
                 tracing::info!("told to stop before the start was done");
                 return Ok(());
             }
-            started = self.start(settings, setup) => started?,
+            fatal = tasks.fatal() => return Err(Ending::new(Exit::Failure, fatal)),
+            started = started => started.unwrap_or_else(|payload| Err(Ending::panicked(payload.as_ref())))?,
         }
         self.lifecycle.advance(State::Ready);
         tokio::select! {
-            _ = self.signals.received() => Ok(()),
-            task = self.context.tasks().panicked() => {
-                Err(Ending::new(Exit::Failure, format!("task {task} panicked")))
-            }
+            _ = signals.received() => Ok(()),
+            fatal = tasks.fatal() => Err(Ending::new(Exit::Failure, fatal)),
         }
     }
 
@@ -185,6 +191,7 @@ impl<'a> Run<'a> {
         lifecycle::start(&components, &self.context, deadline, &self.progress).await?;
         #[cfg(feature = "postgres")]
         if self.config.environment().is_dev() {
+            self.progress.waits_for("migrations");
             let migrated = Box::pin(crate::migrate::migrate_all(&self.declarations, &clients));
             let migrated = deadline.bound("the migrations", migrated).await;
             migrated.map_err(|late| Ending::new(Exit::Unavailable, late))??;
@@ -192,10 +199,12 @@ impl<'a> Run<'a> {
         #[cfg(feature = "kafka")]
         let kafka = clients.kafka.clone();
         let app = App::new(settings, self.context.clone(), clients);
+        self.progress.waits_for("set-up");
         let set_up = deadline
             .bound("the service's own set-up", setup(app.clone()))
             .await;
         set_up.map_err(|late| Ending::new(Exit::Failure, late))??;
+        self.progress.waits_for_nothing();
         let Bound {
             router,
             #[cfg(feature = "kafka")]

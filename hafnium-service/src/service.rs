@@ -30,6 +30,7 @@ use crate::{check, healthcheck, run};
 pub struct Service<S = ()> {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
+    pub(crate) commit: Option<&'static str>,
     pub(crate) loader: Loader,
     pub(crate) settings: fn(&Config) -> Result<S, ConfigError>,
     pub(crate) declarations: Declarations,
@@ -53,6 +54,7 @@ impl Service {
         Self {
             name,
             version,
+            commit: None,
             loader,
             settings: |_| Ok(()),
             declarations: Declarations::default(),
@@ -67,6 +69,7 @@ impl Service {
         Service {
             name: self.name,
             version: self.version,
+            commit: self.commit,
             loader: self.loader.settings::<T>(),
             settings: Config::settings::<T>,
             declarations: self.declarations,
@@ -75,6 +78,13 @@ impl Service {
 }
 
 impl<S: Send + Sync + 'static> Service<S> {
+    /// The commit that the service was built from, for `/info` and the status page:
+    /// `.commit(option_env!("GIT_COMMIT"))` takes it from the build's environment.
+    pub fn commit(mut self, commit: Option<&'static str>) -> Self {
+        self.commit = commit;
+        self
+    }
+
     /// Lets a variable of another name stand for a key, so that a team's existing manifests keep working:
     /// `.alias("SECRET_KEY", "settings.secret_key")`.
     pub fn alias(mut self, variable: &str, key: &str) -> Self {

@@ -11,6 +11,7 @@ use rdkafka::producer::Producer as _;
 use crate::native;
 use crate::producer::{Credits, Deliveries, Link, Producer, State, Topics};
 use crate::settings::{KafkaSettings, SettingsError};
+use crate::shown::{self, Brokers};
 use crate::trouble::Trouble;
 
 /// Bucket bounds of durations, in seconds: those of HTTP requests.
@@ -46,9 +47,11 @@ pub(crate) struct Cluster {
     pub(crate) credits: Credits,
     pub(crate) topics: Topics,
     pub(crate) link: Link,
+    pub(crate) brokers: Brokers,
     trouble: Arc<Trouble>,
     component: String,
     _health: Registration,
+    _shown: hafnium_core::topology::Registration,
 }
 
 impl Kafka {
@@ -66,6 +69,7 @@ impl Kafka {
         let component = format!("kafka.{name}");
         let cluster = Arc::new_cyclic(|cluster: &Weak<Cluster>| {
             let cluster = cluster.clone();
+            let shown = shown::register(&component, cluster.clone(), cx.topology());
             let check = Check::shared(component.clone()).timeout(Duration::from_secs(2));
             let health = cx.health().register(check, move || {
                 let cluster = cluster.upgrade();
@@ -80,6 +84,7 @@ impl Kafka {
                 credits: Credits::new(settings.buffer_records, settings.buffer_bytes.bytes()),
                 topics: Topics::new(cx.metrics()),
                 link: Link::new(),
+                brokers: Brokers::default(),
                 trouble: Arc::new(Trouble::new(component.clone())),
                 client_id: cx.service().instance.clone(),
                 propagation: cx.propagation().clone(),
@@ -87,6 +92,7 @@ impl Kafka {
                 settings,
                 component,
                 _health: health,
+                _shown: shown,
             }
         });
         Ok(Self { cluster })
@@ -143,8 +149,12 @@ impl Cluster {
             State::Running(native) => native
                 .client()
                 .fetch_metadata(Some(PROBED_TOPIC), limit)
-                .map(drop)
-                .map_err(|error| cluster.trouble.last().unwrap_or_else(|| error.to_string())),
+                .map(|metadata| cluster.brokers.named(&metadata))
+                .map_err(|error| {
+                    let reason = cluster.trouble.last().unwrap_or_else(|| error.to_string());
+                    cluster.brokers.unreachable(&reason);
+                    reason
+                }),
             State::NotStarted => Err("not started".to_owned()),
             State::Stopped => Err("stopped".to_owned()),
         });

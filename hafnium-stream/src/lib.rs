@@ -19,6 +19,7 @@ mod native;
 mod producer;
 mod record;
 mod settings;
+mod shown;
 mod trouble;
 
 pub use consumer::{Consumer, ConsumerSpec, MissingTopic, Order, PastDeadline, SpecError, StartAt};

@@ -62,6 +62,7 @@ mod exposition;
 mod filter;
 mod flush;
 mod log;
+mod loglevel;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod panic;

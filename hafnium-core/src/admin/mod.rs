@@ -1,25 +1,44 @@
-//! The operator listener: probes, report, metrics. Up before the first component, closed last.
+//! The operator listener: probes, report, metrics, the status page. Up before the first component, closed last.
 //!
 //! Everything is answered from memory, so that it answers in any state of the dependencies. Its requests are not part of
 //! request telemetry.
+//!
+//! | path | answers | who may |
+//! |---|---|---|
+//! | `/livez` `/readyz` `/startupz` | the probes, each with `/<check>` | anyone who reaches the listener |
+//! | `/` | the status page | the same |
+//! | `/report` `/topology` `/info` `/metrics` | checks, dependencies, build, metrics | the same |
+//! | `/config` | every effective value with its origin, secrets as `***` | the same host, or the holder of `admin.token` |
+//! | `/loglevel` | GET, PUT, DELETE: the log filter, changed for a while | the same |
 
+mod access;
 mod answer;
+mod build;
+mod clock;
+mod config;
 mod endpoints;
+mod loglevel;
+mod operator;
+mod page;
 mod probes;
 mod settings;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use tokio::time::Instant;
 
+pub use build::BuildInfo;
+pub use loglevel::LogFilter;
+pub use operator::Operator;
 pub use probes::Probes;
 pub use settings::AdminSettings;
 
 use crate::component::StartError;
-use crate::context::{Context, ServiceInfo};
+use crate::context::Context;
 use crate::http::{Bound, Limits, Server, Serving};
+use crate::secret::Secret;
 
 /// The limits of the operator listener are not configurable: its clients are a kubelet, a scraper and a person.
 const LIMITS: Limits = Limits {
@@ -33,24 +52,56 @@ const MAX_CONNECTIONS: u32 = 256;
 #[derive(Clone)]
 #[must_use]
 pub struct Admin {
-    service: Arc<ServiceInfo>,
+    cx: Context,
     probes: Probes,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    token: Option<Secret>,
+    log_filter: Option<Arc<dyn LogFilter>>,
+    build: Arc<BuildInfo>,
     begun: Instant,
+    started: SystemTime,
 }
 
 impl Admin {
     /// The endpoints of the service of `cx`; `metrics` renders the Prometheus text format 0.0.4.
     pub fn new(cx: &Context, probes: Probes, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self {
-            service: Arc::new(cx.service().clone()),
+            cx: cx.clone(),
             probes,
             metrics: Arc::new(metrics),
+            token: None,
+            log_filter: None,
+            build: Arc::default(),
             begun: Instant::now(),
+            started: SystemTime::now(),
         }
     }
 
-    /// The router of `/livez`, `/readyz`, `/startupz`, `/report`, `/info` and `/metrics`; more can be merged into it.
+    /// With the token of `settings`, which lets callers of other hosts see and change what is sensitive.
+    pub fn settings(mut self, settings: &AdminSettings) -> Self {
+        self.token.clone_from(&settings.token);
+        self
+    }
+
+    /// With `/loglevel`, which changes `filter`.
+    pub fn log_filter(mut self, filter: impl LogFilter) -> Self {
+        self.log_filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// With how the program was built, for `/info` and the page.
+    pub fn build(mut self, build: BuildInfo) -> Self {
+        self.build = Arc::new(build);
+        self
+    }
+
+    /// When the process began to answer, as text.
+    fn started(&self) -> String {
+        clock::rfc3339(self.started)
+    }
+
+    /// The router of all endpoints; more can be merged into it. What is sensitive is guarded by the address of the
+    /// caller, which [`Admin::serve`] gives to the router.
     pub fn router(&self) -> Router {
         endpoints::router(self.clone())
     }

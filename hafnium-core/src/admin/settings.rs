@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::component::StartError;
 use crate::config::Section;
 use crate::http::Bound;
+use crate::secret::Secret;
 
 /// The section `admin`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +19,10 @@ pub struct AdminSettings {
     pub address: IpAddr,
     /// The port. Default `8080`; `0` takes a free one.
     pub port: u16,
+    /// Lets callers of other hosts see `/config` and see and change `/loglevel`, with the header
+    /// `Authorization: Bearer <token>`. Default none: only callers on the same host (`kubectl port-forward`,
+    /// `kubectl exec`) may. An empty token lets nobody in.
+    pub token: Option<Secret>,
 }
 
 impl Default for AdminSettings {
@@ -25,6 +30,7 @@ impl Default for AdminSettings {
         Self {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 8080,
+            token: None,
         }
     }
 }

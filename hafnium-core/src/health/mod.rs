@@ -6,15 +6,18 @@
 
 mod check;
 mod heartbeat;
+mod history;
 mod hysteresis;
 mod paths;
 mod registry;
 mod report;
+mod runtime;
 mod scheduler;
 mod settings;
 
 pub use check::{Check, Scope, Status};
 pub use heartbeat::{Heartbeat, PulseReport};
+pub use history::Change;
 pub use hysteresis::Health;
 pub use paths::ProbePaths;
 pub use registry::{Registration, Registry};

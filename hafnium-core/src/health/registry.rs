@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::check::{Check, Status};
 use super::heartbeat::{Heartbeat, Pulse};
+use super::history::{Change, History};
 use super::hysteresis::{Health, Hysteresis};
 use super::report::{CheckReport, Report};
 use crate::component::BoxFuture;
@@ -46,6 +47,7 @@ struct Memory {
     reason: Option<String>,
     last_run: Option<Instant>,
     took: Duration,
+    history: History,
 }
 
 /// Locks of this module are held for a few instructions only, and never over an await.
@@ -63,7 +65,16 @@ impl Entry {
         };
         memory.last_run = Some(now);
         memory.took = took;
-        memory.hysteresis.observe(status, now)
+        let changed = memory.hysteresis.observe(status, now);
+        if let Some(health) = changed {
+            let reason = memory.reason.clone();
+            memory.history.add(Change {
+                at: now,
+                health,
+                reason,
+            });
+        }
+        changed
     }
 
     pub(super) fn health(&self) -> Health {
@@ -82,6 +93,7 @@ impl Entry {
             since: now.saturating_duration_since(memory.hysteresis.since()),
             last_run: memory.last_run.map(|at| now.saturating_duration_since(at)),
             took: memory.took,
+            history: memory.history.changes(),
         }
     }
 }
@@ -105,6 +117,7 @@ impl Registry {
             reason: None,
             last_run: None,
             took: Duration::ZERO,
+            history: History::default(),
         };
         lock(&self.shared.entries).push(Arc::new(Entry {
             id,

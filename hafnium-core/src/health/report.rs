@@ -1,9 +1,11 @@
 //! What is known of all checks at one moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Scope;
 use super::heartbeat::PulseReport;
+use super::history::Change;
 use super::hysteresis::Health;
 
 /// What is known of all checks and watchdogs at one moment.
@@ -39,6 +41,8 @@ pub struct CheckReport {
     pub last_run: Option<Duration>,
     /// How long the last run took.
     pub took: Duration,
+    /// The last changes of the health, at most 16, the latest one last.
+    pub history: Arc<[Change]>,
 }
 
 impl CheckReport {
@@ -54,6 +58,7 @@ impl CheckReport {
             since: Duration::ZERO,
             last_run: None,
             took: Duration::ZERO,
+            history: Arc::default(),
         }
     }
 

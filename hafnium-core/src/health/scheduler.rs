@@ -4,11 +4,13 @@
 //! other. The limit of a run is kept here and not in that task: a check that blocks its thread is still found late.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -25,14 +27,24 @@ const IDLE: Duration = Duration::from_secs(60);
 const DURATION_BOUNDS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 impl Registry {
-    /// Runs the registered checks in the background until `tasks` are stopped. Call it once per service.
+    /// Runs the registered checks in the background until `tasks` are stopped. Call it, or
+    /// [`schedule`](Self::schedule), once per service.
     ///
     /// Must be called within a tokio runtime. A new check first runs at once, then each period ± 10 %.
     pub fn run(&self, tasks: &Tasks, metrics: &Metrics) {
+        tasks.spawn("health", self.schedule(metrics, Handle::current()));
+    }
+
+    /// Runs the registered checks on `runtime` for as long as the returned future is polled, which may be elsewhere: a
+    /// check that blocks every thread of its runtime is then still found late.
+    ///
+    /// Cancel-safety: dropping it aborts the runs under way.
+    pub fn schedule(&self, metrics: &Metrics, runtime: Handle) -> impl Future<Output = ()> + Send + 'static {
         let scheduler = Scheduler {
             registry: self.clone(),
             slots: HashMap::new(),
             runs: JoinSet::new(),
+            runtime,
             status: metrics.gauge(
                 "hafnium.health.status",
                 "{status}",
@@ -45,7 +57,7 @@ impl Registry {
                 &DURATION_BOUNDS,
             ),
         };
-        tasks.spawn("health", scheduler.run());
+        scheduler.run()
     }
 }
 
@@ -53,6 +65,8 @@ struct Scheduler {
     registry: Registry,
     slots: HashMap<u64, Slot>,
     runs: JoinSet<(u64, Status)>,
+    /// Where the checks run.
+    runtime: Handle,
     status: Gauge,
     duration: Histogram,
 }
@@ -135,14 +149,15 @@ impl Scheduler {
                 continue;
             }
             let entry = slot.entry.clone();
-            let abort = self.runs.spawn(async move {
+            let run = async move {
                 // The probe itself may panic before it has made a future.
                 let run = AssertUnwindSafe(async { (entry.probe)().await }).catch_unwind();
                 let status = run
                     .await
                     .unwrap_or_else(|_| Status::Down("the check panicked".to_owned()));
                 (entry.id, status)
-            });
+            };
+            let abort = self.runs.spawn_on(run, &self.runtime);
             slot.run = Some(Run {
                 begun: now,
                 late: now + slot.entry.check.timeout,

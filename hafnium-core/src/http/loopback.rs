@@ -1,35 +1,99 @@
-//! A connection of the listener to itself: a healthy operator port says nothing about this one.
+//! A connection to one's own listener from time to time: a healthy operator port says nothing about the main one.
+//!
+//! The kernel completes connections that nobody accepts, so that connecting alone shows nothing. The connection sends
+//! nothing and closes its writing side: whoever accepted it answers that with a close, under TLS too, and without a route
+//! or a handler that could wait for a dependency.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::health::Heartbeat;
 
-/// How often the listener connects to itself, how long that may take, and when failing to fails `livez`: after three
-/// failures in a row.
-const LOOPBACK: Duration = Duration::from_secs(10);
-const LOOPBACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// How long the listener may take to accept the connection and to close it.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// When failing to do so fails `livez`: after three failures in a row.
 pub(super) const LOOPBACK_LIMIT: Duration = Duration::from_secs(35);
 
-/// Connects to the listener itself from time to time.
-pub(super) async fn loopback(address: SocketAddr, heartbeat: Heartbeat) {
-    let target = SocketAddr::new(
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        },
-        address.port(),
-    );
-    let mut ticks = tokio::time::interval(LOOPBACK);
+/// Beats while the listener on `address` takes connections, or is `full`: one at its cap is busy, not wedged. Never ends.
+pub(super) async fn loopback(address: SocketAddr, heartbeat: Heartbeat, full: impl Fn() -> bool) {
+    let target = SocketAddr::new(reachable(address.ip()), address.port());
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match tokio::time::timeout(LOOPBACK_TIMEOUT, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => heartbeat.beat(),
+        match tokio::time::timeout(TIMEOUT, knock(target)).await {
+            Ok(Ok(())) => heartbeat.beat(),
+            _ if full() => heartbeat.beat(),
             Ok(Err(error)) => tracing::warn!(%target, %error, "the listener refuses connections"),
             Err(_) => tracing::warn!(%target, "the listener takes no connections"),
         }
+    }
+}
+
+/// Connects, says that nothing will come, and waits for whatever answer that is.
+async fn knock(target: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(target).await?;
+    stream.shutdown().await?;
+    match stream.read(&mut [0; 1]).await {
+        Ok(_) => Ok(()),
+        // Someone accepted it and did not care for manners.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a listener on `address` can be reached from this host.
+fn reachable(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn listening() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn who_accepts_and_closes_lives_with_or_without_a_byte() {
+        for answer in ["", "\x15\x03\x03"] {
+            let (listener, address) = listening().await;
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            });
+            knock(address).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_listens_and_never_accepts_is_wedged_although_the_kernel_connects() {
+        let (_listener, address) = listening().await;
+        let knocked = tokio::time::timeout(Duration::from_millis(300), knock(address)).await;
+        assert!(knocked.is_err(), "{knocked:?}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_listens_on_refuses() {
+        let (listener, address) = listening().await;
+        drop(listener);
+        assert!(knock(address).await.is_err());
     }
 }

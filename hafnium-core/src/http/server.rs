@@ -87,6 +87,12 @@ impl Shared {
         current.trust.caller(peer.address.ip(), peer.scheme, headers)
     }
 
+    /// As many connections as are allowed: the next one is accepted when one of them ends.
+    fn is_full(&self) -> bool {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.len() >= self.max_connections
+    }
+
     /// How old the next connection may become: ± 10 %, so that those that came together do not leave together.
     pub(super) fn age(&self) -> Option<Duration> {
         self.max_age.map(|age| age.mul_f64(0.9 + 0.2 * fastrand::f64()))
@@ -169,9 +175,10 @@ impl Server {
         let heartbeat = health.map(|health| health.heartbeat(format!("{name}.accept"), TURN_LIMIT));
         if let Some(health) = health {
             let heartbeat = health.heartbeat(format!("{name}.loopback"), LOOPBACK_LIMIT);
-            let stop = shared.stop.clone();
+            let listener = shared.clone();
             shared.tracker.spawn(async move {
-                stop.run_until_cancelled(loopback(address, heartbeat)).await;
+                let loopback = loopback(address, heartbeat, || listener.is_full());
+                listener.stop.run_until_cancelled(loopback).await;
             });
         }
         shared

@@ -10,14 +10,32 @@ use crate::config;
 /// What is left of the grace period for the verdict and the end of the process itself.
 const RESERVE: Duration = Duration::from_secs(2);
 
+/// How long a load balancer outside the cluster, which polls, takes to see that a process leaves.
+const EXTERNAL_DELAY: Duration = Duration::from_secs(15);
+
+/// What sends requests to the service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LoadBalancer {
+    /// The cluster's own services, or nothing: endpoints are followed within a second.
+    #[default]
+    Cluster,
+    /// A load balancer outside the cluster that polls for health: it takes 10 s to 30 s to see a process leave.
+    External,
+}
+
 /// The section `shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ShutdownSettings {
+    /// What sends requests to the service: `cluster` (the default) or `external`, a load balancer that polls for health.
+    /// With `external` the drain delay is `15s` unless configured; that needs a grace period of `40s`.
+    pub load_balancer: LoadBalancer,
     /// How long to go on serving after the stop was asked for, so that load balancers see it before the listener
     /// closes. Default: `5s` where something deployed the service, `0s` in `dev`; `15s` behind an external load
-    /// balancer, with a grace period of `40s`. Measured on Kubernetes: from 2 s on no request fails.
+    /// balancer. Measured on Kubernetes: from 2 s on no request fails.
     pub drain_delay: Option<config::Duration>,
     /// How long requests and records under way may take to finish. Default `15s`.
     pub drain: config::Duration,
@@ -35,6 +53,7 @@ pub struct ShutdownSettings {
 impl Default for ShutdownSettings {
     fn default() -> Self {
         Self {
+            load_balancer: LoadBalancer::default(),
             drain_delay: None,
             drain: config::Duration::from_secs(15),
             tasks: config::Duration::from_secs(2),
@@ -51,13 +70,17 @@ impl config::Section for ShutdownSettings {
 }
 
 impl ShutdownSettings {
-    /// The budget of these settings; `drain_delay` is used where none is configured.
+    /// The budget of these settings; `drain_delay` is used where neither one nor an external load balancer is configured.
     ///
     /// # Errors
     /// [`BudgetError`] when the phases do not fit into the grace period.
     pub fn budget(&self, drain_delay: Duration) -> Result<Budget, BudgetError> {
+        let unless_configured = match self.load_balancer {
+            LoadBalancer::Cluster => drain_delay,
+            LoadBalancer::External => EXTERNAL_DELAY,
+        };
         let budget = Budget {
-            drain_delay: self.drain_delay.map_or(drain_delay, config::Duration::get),
+            drain_delay: self.drain_delay.map_or(unless_configured, config::Duration::get),
             drain: self.drain.get(),
             tasks: self.tasks.get(),
             components: self.components.get(),
@@ -152,6 +175,27 @@ mod tests {
             ..settings
         };
         assert!(wider.budget(Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn behind_an_external_load_balancer_one_key_makes_the_delay_15s_and_asks_for_a_grace_of_40s() {
+        let mut settings = ShutdownSettings {
+            load_balancer: LoadBalancer::External,
+            ..ShutdownSettings::default()
+        };
+        let refused = settings.budget(Duration::ZERO).unwrap_err().to_string();
+        assert!(refused.contains("drain_delay 15s"), "{refused}");
+        settings.termination_grace = config::Duration::from_secs(40);
+        let budget = settings.budget(Duration::ZERO).unwrap();
+        assert_eq!(
+            (budget.drain_delay, budget.total()),
+            (EXTERNAL_DELAY, Duration::from_secs(38))
+        );
+        settings.drain_delay = Some(config::Duration::from_secs(10));
+        assert_eq!(
+            settings.budget(Duration::ZERO).unwrap().drain_delay,
+            Duration::from_secs(10)
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! [`start()`] brings the components up, [`stop()`] takes everything down within a [`Budget`] and says how it went.
 
 mod budget;
+mod overdue;
 mod record;
 mod signals;
 mod start;
@@ -10,7 +11,8 @@ mod state;
 mod stop;
 mod verdict;
 
-pub use budget::{Budget, BudgetError, ShutdownSettings};
+pub use budget::{Budget, BudgetError, LoadBalancer, ShutdownSettings};
+pub use overdue::overdue;
 pub use record::record;
 pub use signals::{Hangups, Signal, Signals};
 pub use start::{Progress, StartFailure, StartSettings, Waiting, start};

@@ -72,6 +72,21 @@ impl Progress {
             .clone()
     }
 
+    /// Says that the start waits for `what`, which is no component, from now on.
+    pub fn waits_for(&self, what: &str) {
+        self.set(Some(Waiting {
+            component: what.to_owned(),
+            since: Instant::now(),
+            attempts: 0,
+            reason: None,
+        }));
+    }
+
+    /// Says that what was waited for is done.
+    pub fn waits_for_nothing(&self) {
+        self.set(None);
+    }
+
     fn set(&self, waiting: Option<Waiting>) {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
     }

@@ -70,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) view: View,
     pub(crate) probes: Mutex<Option<Vec<Probe>>>,
     _check: Registration,
+    _shown: hafnium_core::topology::Registration,
 }
 
 impl Drop for Shared {
@@ -138,6 +139,7 @@ impl Postgres {
         let warm = settings.warm.min(settings.max) as usize;
         let monitor = Arc::new(Monitor::new(nodes, instruments, warm, settings.max_lag.get()));
         let check = register(&component, &monitor, cx);
+        let shown = super::shown::register(&component, &monitor, cx.topology());
         let client = Client::new(
             monitor,
             Instruments::new(cx.metrics(), name),
@@ -151,6 +153,7 @@ impl Postgres {
                 view: View::new(Arc::new(client)),
                 probes: Mutex::new(Some(probes)),
                 _check: check,
+                _shown: shown,
             }),
         })
     }

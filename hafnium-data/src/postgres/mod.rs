@@ -27,6 +27,7 @@ mod pool;
 mod probe;
 mod rows;
 mod settings;
+mod shown;
 mod sqlstate;
 mod statement;
 mod tenure;

@@ -43,6 +43,8 @@ pub struct NodeStatus {
     pub idle: usize,
     /// Connections the pool may hold.
     pub max: usize,
+    /// Operations that wait for a connection.
+    pub waiting: usize,
     /// What the newest failed probe saw.
     pub failure: Option<String>,
 }
@@ -294,6 +296,7 @@ impl Monitor {
                     in_use: node.in_use(),
                     idle: pool.available + node.opener.spares(),
                     max: pool.max_size,
+                    waiting: pool.waiting,
                     failure: state
                         .and_then(|state| state.failure())
                         .map(|failure| failure.reason.to_string()),

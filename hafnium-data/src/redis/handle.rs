@@ -17,6 +17,7 @@ use super::classify::{Detail, casts_doubt, classify, is_broken};
 use super::link::{Link, Node};
 use super::monitor::Monitor;
 use super::settings::RedisSettings;
+use super::shown::{self, Heard};
 use super::target::{Target, TargetError};
 
 /// Between two attempts at a node that is well but busy (`BUSY`, `TRYAGAIN`); ± 50 % of jitter.
@@ -65,6 +66,7 @@ struct Inner {
     /// Ends the monitor when the last handle goes.
     _stop_on_drop: DropGuard,
     _health: Registration,
+    _shown: hafnium_core::topology::Registration,
 }
 
 impl Redis {
@@ -90,6 +92,8 @@ impl Redis {
                 }
             }
         });
+        let heard = Arc::new(Heard::of(&target.flavour));
+        let shown = shown::register(&component, link.clone(), heard.clone(), cx.topology());
         let doubt = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let labels = [("name", name.as_str())];
@@ -99,6 +103,7 @@ impl Redis {
             target,
             response: settings.timeout.get(),
             link: sender,
+            heard,
             doubt: doubt.clone(),
             switches: cx
                 .metrics()
@@ -124,6 +129,7 @@ impl Redis {
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
             _health: health,
+            _shown: shown,
             name,
         };
         Ok(Self {

@@ -14,6 +14,7 @@ mod link;
 mod monitor;
 mod resolver;
 mod settings;
+mod shown;
 mod target;
 
 pub use classify::classify;

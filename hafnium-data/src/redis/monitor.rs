@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::classify::refuses_login;
 use super::link::{Link, Node};
 use super::resolver::{self, BUDGET, Candidate};
+use super::shown::Heard;
 use super::target::Target;
 
 /// Between two confirmations when all is well; ± 10 % of jitter.
@@ -27,6 +28,8 @@ pub(crate) struct Monitor {
     pub(crate) target: Target,
     pub(crate) response: Duration,
     pub(crate) link: watch::Sender<Link>,
+    /// What the sentinels answered, to be shown.
+    pub(crate) heard: Arc<Heard>,
     /// Notified by a command that saw something doubtful.
     pub(crate) doubt: Arc<Notify>,
     pub(crate) switches: Counter,
@@ -68,7 +71,7 @@ impl Monitor {
             let trouble = format!("the connection to {address} broke");
             self.lose(watched, trouble.into());
         }
-        let candidate = resolver::candidate(&self.target).await?;
+        let candidate = resolver::candidate(&self.target, &self.heard).await?;
         if candidate.epoch < watched.epoch {
             return Err(Trouble::from(format!(
                 "only an older decision is known (epoch {} after {})",

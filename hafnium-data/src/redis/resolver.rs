@@ -12,6 +12,7 @@ use redis::{
 
 use tokio::time::Instant;
 
+use super::shown::Heard;
 use super::target::{Flavour, Target};
 
 /// How long a sentinel or a candidate may take to connect, log in and answer. A frozen host accepts TCP and stays
@@ -29,16 +30,23 @@ pub(crate) struct Candidate {
     pub(crate) epoch: u64,
 }
 
-/// Asks who the primary is. The error says what each sentinel answered.
-pub(crate) async fn candidate(target: &Target) -> Result<Candidate, String> {
+/// Asks who the primary is. The error says what each sentinel answered; `heard` notes it.
+pub(crate) async fn candidate(target: &Target, heard: &Heard) -> Result<Candidate, String> {
     match &target.flavour {
         Flavour::Standalone(address) => Ok(Candidate {
             address: address.clone(),
             epoch: 0,
         }),
         Flavour::Sentinel { sentinels, master } => {
-            let asked = sentinels.iter().map(|(host, port)| ask(host, *port, master));
-            newest(answers(asked.collect(), sentinels.len() / 2 + 1).await)
+            heard.ask();
+            let asked = sentinels.iter().enumerate().map(async |(index, (host, port))| {
+                let answer = ask(host, *port, master).await;
+                heard.note(index, &answer);
+                answer
+            });
+            let answers = answers(asked.collect(), sentinels.len() / 2 + 1).await;
+            heard.settle();
+            newest(answers)
         }
     }
 }
