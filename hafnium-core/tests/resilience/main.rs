@@ -13,4 +13,5 @@ mod matrix;
 mod metrics;
 mod retry;
 mod retry_layer;
+mod settings;
 mod support;
