@@ -22,6 +22,7 @@ pub mod secret;
 pub mod tasks;
 pub mod tls;
 pub mod topology;
+pub mod upstream;
 
 pub use classify::{Classified, Classify, Fault, Outcome};
 pub use component::{BoxFuture, Component, StartError, Stopped};

@@ -4,26 +4,30 @@
 //! follows the same value, so a rotation reaches all of them at once. What is fetched or watched, and how often, is
 //! the business of the [`Secrets`] store; a secret without one keeps the value it was loaded with.
 
-#![allow(dead_code, reason = "the store uses it")]
-
 mod address;
+mod bundle;
 mod deserialize;
+mod fixed;
 mod handle;
 mod login;
 mod provider;
 mod reference;
 mod rule;
+mod settings;
 mod slot;
 mod slots;
 mod source;
 mod store;
 mod value;
 
+pub use bundle::{Bundle, BundleError};
+pub use fixed::{Fixed, fixed};
 pub use handle::{RefreshError, Secret, Watch};
 pub use login::Login;
 pub use provider::{Address, FetchError, FetchErrorKind, Fetched, Material, Provider, Version};
+pub use settings::SecretsSettings;
 pub use source::Source;
-pub use store::Secrets;
+pub use store::{OpenError, SecretReport, SecretState, Secrets};
 pub use value::Value;
 
 pub(crate) use deserialize::{NEWTYPE, hand_over};

@@ -10,7 +10,6 @@ use hafnium_core::tasks::{Every, Restart, TaskOutput};
 use crate::assembly::Clients;
 #[cfg(feature = "kafka")]
 use crate::binding::Binding;
-#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
 use crate::setup::NotDeclared;
 
 /// The started service, as given to the closure of [`Service::run`](crate::Service::run). Cheap to clone.
@@ -24,10 +23,6 @@ pub struct App<S = ()> {
 struct Shared<S> {
     settings: S,
     context: Context,
-    #[cfg_attr(
-        not(any(feature = "postgres", feature = "redis", feature = "kafka")),
-        allow(dead_code)
-    )]
     clients: Clients,
     bound: Mutex<Bound>,
 }
@@ -146,6 +141,14 @@ impl<S> App<S> {
         find("kafka", name, &self.shared.clients.kafka)
     }
 
+    /// The declared upstream of that name.
+    ///
+    /// # Errors
+    /// [`NotDeclared`], which ends the start with exit code 78.
+    pub fn upstream(&self, name: &str) -> Result<hafnium_core::upstream::Upstream, NotDeclared> {
+        find("upstream", name, &self.shared.clients.upstreams)
+    }
+
     /// Binds `handler` to the declared consumer `name`. A name that is not declared, or a declared consumer that gets
     /// no handler, ends the start with exit code 78.
     #[cfg(feature = "kafka")]
@@ -164,7 +167,6 @@ impl<S> App<S> {
     }
 }
 
-#[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
 fn find<C: Clone>(kind: &'static str, name: &str, clients: &[(String, C)]) -> Result<C, NotDeclared> {
     clients
         .iter()

@@ -13,6 +13,7 @@ use crate::ending::Ending;
 /// The clients of a service, by name.
 #[derive(Default)]
 pub(crate) struct Clients {
+    pub(crate) upstreams: Vec<(String, hafnium_core::upstream::Upstream)>,
     #[cfg(feature = "postgres")]
     pub(crate) postgres: Vec<(String, hafnium_data::postgres::Postgres)>,
     #[cfg(feature = "redis")]
@@ -29,11 +30,6 @@ pub(crate) struct Assembly {
 }
 
 /// Makes the client of every declared dependency.
-#[allow(
-    unused_mut,
-    unused_variables,
-    reason = "without features there is no dependency"
-)]
 pub(crate) fn assemble(
     declarations: &Declarations,
     config: &Config,
@@ -72,6 +68,10 @@ pub(crate) fn assemble(
                 assembly.clients.kafka.push((name.clone(), client));
             }
         }
+    }
+    assembly.clients.upstreams = crate::upstream::assemble(&declarations.upstreams, config, cx)?;
+    for (_, client) in &assembly.clients.upstreams {
+        assembly.components.push(Arc::new(client.clone()));
     }
     Ok(assembly)
 }

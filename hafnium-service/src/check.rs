@@ -11,21 +11,25 @@ use hafnium_core::{Component, Context, Deadline};
 use crate::assembly::assemble;
 use crate::ending::Ending;
 use crate::runtime::{self, RuntimeSettings};
+use crate::secrets;
 use crate::service::Service;
 
 /// Loads the configuration, reaches every dependency, and prints a line for each. The first kind of failure decides
 /// the exit code, all of them are printed.
 pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
     let config = service.loader.load()?;
-    (service.settings)(&config)?;
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
     let deadline = config.get::<StartSettings>()?.deadline.get();
-    say(&format!(
-        "configuration: ok (environment {})",
-        config.environment().as_str()
-    ));
-    runtime.block_on(async {
-        let context = Context::standalone();
+    runtime.block_on(secrets::during(&config, async |secrets| {
+        (service.settings)(&config)?;
+        say(&format!(
+            "configuration: ok (environment {})",
+            config.environment().as_str()
+        ));
+        for remark in secrets::remarks(&config) {
+            say(&remark);
+        }
+        let context = Context::standalone().with_secrets(secrets.clone());
         let assembly = assemble(&service.declarations, &config, &context)?;
         let deadline = Deadline::after(deadline);
         let reached = assembly
@@ -50,7 +54,7 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
                 format!("check failed: {}", ending.reason),
             )),
         }
-    })
+    }))
 }
 
 async fn reach(component: &Arc<dyn Component>, context: &Context, deadline: Deadline) -> Result<(), Ending> {

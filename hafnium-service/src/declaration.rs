@@ -28,6 +28,7 @@ impl PostgresDeclaration {
 /// Everything that was declared, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Declarations {
+    pub(crate) upstreams: Vec<crate::upstream::UpstreamDeclaration>,
     #[cfg(any(feature = "postgres", feature = "redis", feature = "kafka"))]
     pub(crate) dependencies: Vec<Dependency>,
     #[cfg(feature = "kafka")]

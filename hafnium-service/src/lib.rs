@@ -34,6 +34,8 @@ mod build;
 mod check;
 mod classify;
 mod command;
+mod completions;
+mod config_command;
 mod declaration;
 mod ending;
 mod healthcheck;
@@ -49,9 +51,11 @@ mod provide;
 mod reload;
 mod run;
 mod runtime;
+mod secrets;
 mod service;
 mod setup;
 mod stage;
+mod upstream;
 
 pub use app::App;
 pub use classify::classify;
@@ -72,6 +76,12 @@ pub mod http {
     pub use crate::problem::Problem;
     pub use hafnium_core::http::{REQUEST_ID, RequestId};
     pub use hafnium_core::problem::Json;
+}
+
+/// The HTTP client of a declared upstream.
+pub mod client {
+    pub use crate::upstream::UpstreamDeclaration;
+    pub use hafnium_core::upstream::*;
 }
 
 /// The Postgres client; `sqlx` beside it is the library itself.

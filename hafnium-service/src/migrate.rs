@@ -12,6 +12,7 @@ use crate::assembly::{Clients, assemble};
 use crate::declaration::{Declarations, Dependency};
 use crate::ending::Ending;
 use crate::runtime::{self, RuntimeSettings};
+use crate::secrets;
 use crate::service::Service;
 use crate::setup::SetupError;
 
@@ -23,19 +24,23 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         loader,
         ..
     } = service;
+    let databases = declarations
+        .dependencies
+        .iter()
+        .any(|dependency| matches!(dependency, Dependency::Postgres(_)));
     declarations.dependencies.retain(|dependency| {
         matches!(dependency, Dependency::Postgres(declaration) if declaration.migrations.is_some())
     });
     if declarations.dependencies.is_empty() {
-        return Err(Ending::new(Exit::Usage, format!("{name} declares no migrations")));
+        return Err(nothing_to_migrate(name, databases));
     }
     let config = loader
         .environment_optional()
         .needs([PostgresSection::KEY])
         .load()?;
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
-    runtime.block_on(async {
-        let context = Context::standalone();
+    runtime.block_on(secrets::during(&config, async |secrets| {
+        let context = Context::standalone().with_secrets(secrets.clone());
         let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
         let assembly = assemble(&declarations, &config, &context)?;
         lifecycle::start(&assembly.components, &context, deadline, &Progress::new()).await?;
@@ -47,7 +52,18 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         }
         migrated?;
         Ok(Ending::clean())
-    })
+    }))
+}
+
+fn nothing_to_migrate(name: &str, databases: bool) -> Ending {
+    let lacks = match databases {
+        true => "no migrations of its databases",
+        false => "no database",
+    };
+    Ending::new(
+        Exit::Usage,
+        format!("{name} declares {lacks}, so there is nothing to migrate"),
+    )
 }
 
 /// Applies what is missing, database by database, and says what was done.

@@ -13,6 +13,7 @@ use hafnium_core::http::{HttpSettings, envelope, mount_probes};
 use hafnium_core::lifecycle::{
     self, Budget, Lifecycle, Plan, Progress, ShutdownSettings, Signals, StartSettings, State,
 };
+use hafnium_core::secret::Secrets;
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Component, Context, Deadline, ServiceInfo};
 use hafnium_telemetry::Telemetry;
@@ -23,6 +24,7 @@ use crate::assembly::{Assembly, assemble};
 use crate::declaration::Declarations;
 use crate::ending::Ending;
 use crate::operate::operate;
+use crate::secrets;
 use crate::service::Service;
 use crate::setup::SetupError;
 use crate::stage::Stage;
@@ -57,16 +59,26 @@ where
     let signals = Signals::listen()
         .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
     let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
-    let settings = (service.settings)(&stage.config)?;
     let result = stage.runtime.block_on(async {
-        let mut run = Run::begin(
+        let secrets = secrets::open_unless_stopped(&stage.config, &signals).await?;
+        let settings = (service.settings)(&stage.config)?;
+        let run = Run::begin(
             &stage.config,
             &stage.telemetry,
+            &secrets,
             info,
             service.declarations,
             signals,
             begun,
-        )?;
+        );
+        let mut run = match run {
+            Ok(run) => run,
+            Err(ending) => {
+                secrets.release(Deadline::after(secrets::GIVEN_BACK)).await;
+                return Err(ending);
+            }
+        };
+        secrets.follow(&run.context);
         crate::reload::begin(&run.context, stage.loader.clone(), &run.signals, &stage.telemetry);
         let outcome = run.serve(settings, setup).await;
         run.end(outcome).await
@@ -98,6 +110,7 @@ impl<'a> Run<'a> {
     fn begin(
         config: &'a Config,
         telemetry: &'a Arc<Telemetry>,
+        secrets: &Secrets,
         info: ServiceInfo,
         declarations: Declarations,
         signals: Signals,
@@ -118,7 +131,8 @@ impl<'a> Run<'a> {
             tasks,
             lifecycle.watch(),
         )
-        .with_config(Live::new(config.clone()));
+        .with_config(Live::new(config.clone()))
+        .with_secrets(secrets.clone());
         lifecycle::record(lifecycle.watch(), begun, context.tasks(), context.metrics());
         let progress = Progress::new();
         let probes = Probes::new(&context, &progress).with_paths(settings.paths);
@@ -231,10 +245,13 @@ impl<'a> Run<'a> {
     /// Stops everything in order; the operator listener last.
     async fn end(self, outcome: Result<(), Ending>) -> Result<Ending, Ending> {
         let telemetry = self.telemetry.clone();
+        let secrets = self.context.secrets().clone();
         let plan = Plan::new(self.context.tasks().clone())
             .workloads(self.workloads)
             .components(self.components)
-            .flush(move |deadline| async move { telemetry.shutdown(deadline).await });
+            .flush(move |deadline| async move {
+                tokio::join!(telemetry.shutdown(deadline), secrets.release(deadline)).0
+            });
         let verdict = lifecycle::stop(&self.lifecycle, self.budget, plan).await;
         tracing::info!("{verdict}");
         let last = self.admin.drain(Deadline::after(Duration::from_secs(1))).await;

@@ -7,6 +7,7 @@ use hafnium_core::config::{Config, ConfigError, Loader, Problem, ReloadSettings}
 use hafnium_core::health::HealthSettings;
 use hafnium_core::http::HttpSettings;
 use hafnium_core::lifecycle::{ShutdownSettings, StartSettings};
+use hafnium_core::upstream::UpstreamSettings;
 use hafnium_telemetry::TelemetrySettings;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -21,7 +22,8 @@ use crate::declaration::PostgresDeclaration;
 use crate::ending::Ending;
 use crate::runtime::RuntimeSettings;
 use crate::setup::SetupError;
-use crate::{check, healthcheck, run};
+use crate::upstream::UpstreamDeclaration;
+use crate::{check, completions, config_command, healthcheck, run};
 
 /// A service: declared here without any I/O, bound and run by [`Service::run`].
 ///
@@ -55,7 +57,7 @@ impl Service {
             name,
             version,
             commit: None,
-            loader,
+            loader: crate::secrets::declare(loader),
             settings: |_| Ok(()),
             declarations: Declarations::default(),
         }
@@ -127,6 +129,18 @@ impl<S: Send + Sync + 'static> Service<S> {
         self
     }
 
+    /// Declares a service that this one calls over HTTP, configured below `upstream.<name>`.
+    pub fn upstream(
+        mut self,
+        name: &str,
+        declare: impl FnOnce(UpstreamDeclaration) -> UpstreamDeclaration,
+    ) -> Self {
+        self.loader = self.loader.named::<UpstreamSettings>(name);
+        let declaration = declare(UpstreamDeclaration::new(name));
+        self.declarations.upstreams.push(declaration);
+        self
+    }
+
     /// Declares a consumer; [`App::consume`] binds its handler.
     #[cfg(feature = "kafka")]
     pub fn consumer(
@@ -169,6 +183,8 @@ impl<S: Send + Sync + 'static> Service<S> {
             Command::Migrate => migrate(self),
             Command::Healthcheck => healthcheck::healthcheck(&self.loader),
             Command::Version => version(self.name, self.version),
+            Command::Config(arguments) => config_command::config(&self.loader, &arguments),
+            Command::Completions { shell } => completions::completions(self.name, self.version, shell),
         };
         ending.unwrap_or_else(|ending| ending).conclude()
     }

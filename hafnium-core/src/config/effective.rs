@@ -25,7 +25,6 @@ pub struct Config {
     inner: Arc<Inner>,
 }
 
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) struct Inner {
     pub(crate) service: String,
     pub(crate) tree: Node,

@@ -1,7 +1,5 @@
 //! Secrets that are kept elsewhere: known when a configuration is loaded, fetched afterwards.
 
-#![allow(dead_code, reason = "the store uses it")]
-
 use super::effective::{Config, is_below, refusal};
 use super::origin::Origin;
 use super::ports;
@@ -69,11 +67,17 @@ impl Config {
         }
     }
 
-    /// A refusal because of these secrets.
-    pub(crate) fn refuse(&self, reasons: Vec<(String, Origin, String)>) -> ConfigError {
-        let problems = reasons
-            .into_iter()
-            .map(|(key, origin, reason)| Problem::of(ProblemKind::Secret, key, reason).at(origin));
+    /// A refusal because of the secrets at these keys, each with its reason.
+    pub(crate) fn refuse(&self, reasons: Vec<(String, String)>) -> ConfigError {
+        let secrets = self.secrets();
+        let problems = reasons.into_iter().map(|(key, reason)| {
+            let secret = secrets.iter().find(|one| one.key == key);
+            let problem = Problem::of(ProblemKind::Secret, key, reason);
+            match secret {
+                Some(secret) => problem.at(secret.origin.clone()),
+                None => problem,
+            }
+        });
         self.error(problems.collect())
     }
 }

@@ -177,7 +177,8 @@ impl Shared {
         let deadline = Deadline::after(rules.request_timeout);
         let (request, reading) = guarded(request, rules.body_limit, rules.body_timeout)?;
         let pass = self.turn(rules, deadline).await?;
-        let answer = AssertUnwindSafe(deadline.scope(async { inner.call(request).await })).catch_unwind();
+        let served = id.clone().scope(async { inner.call(request).await });
+        let answer = AssertUnwindSafe(deadline.scope(served)).catch_unwind();
         let answered = deadline.bound("the handler", answer).await;
         drop(pass);
         let fault = reading.as_deref().and_then(Reading::fault);

@@ -7,11 +7,27 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_LEN: usize = 128;
 
+tokio::task_local! {
+    static CURRENT: RequestId;
+}
+
 /// The id of a request: its caller's, or a new one. In the request's extensions, and in the answer's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
+    /// The id of the request that this task serves, if it serves one.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Runs `future` with this as the id of the request that is served: clients send it on.
+    ///
+    /// Cancel-safety: as that of `future`.
+    pub async fn scope<F: Future>(self, future: F) -> F::Output {
+        CURRENT.scope(self, future).await
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
@@ -38,7 +54,7 @@ impl RequestId {
         Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
     }
 
-    pub(super) fn value(&self) -> HeaderValue {
+    pub(crate) fn value(&self) -> HeaderValue {
         self.0.clone()
     }
 }

@@ -89,15 +89,16 @@ impl Secret {
     /// [`RefreshError::Late`] when `deadline` came first, [`RefreshError::Source`] when the source gave nothing; the
     /// value in use stays.
     pub async fn refresh(&self, deadline: Deadline) -> Result<Arc<Value>, RefreshError> {
-        if !self.slot.is_followed() {
+        let Some(keeper) = self.slot.keeper() else {
             return Ok(self.current());
-        }
+        };
         let mut flights = self.slot.flight.subscribe();
         let mut wanted = 0;
         self.slot.flight.send_modify(|flight| {
             wanted = flight.finished + 1;
             flight.requested = wanted;
         });
+        keeper.notify_one();
         let finished = flights.wait_for(|flight| flight.finished >= wanted);
         let error = match deadline.bound("the secret's source", finished).await? {
             Ok(flight) => flight.error.clone(),

@@ -89,6 +89,14 @@ impl Version {
     }
 }
 
+impl Version {
+    /// The same eight digits as a number, for a metric.
+    pub(crate) fn number(&self) -> u32 {
+        let hash = Sha256::digest(&self.0);
+        u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()

@@ -1,9 +1,8 @@
 //! What every handle on one secret shares.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::provider::{FetchError, Material, Version};
 use super::rule::Form;
@@ -19,8 +18,8 @@ pub(crate) struct Slot {
     pub(super) form: Form,
     values: watch::Sender<Values>,
     pub(super) flight: watch::Sender<Flight>,
-    /// Whether a store keeps it up to date; without one there is nobody to ask for a newer value.
-    followed: AtomicBool,
+    /// Wakes who keeps it up to date; without one there is nobody to ask for a newer value.
+    keeper: OnceLock<Arc<Notify>>,
     verdict: Mutex<Verdict>,
 }
 
@@ -70,7 +69,7 @@ impl Slot {
                 pending,
             }),
             flight: watch::Sender::default(),
-            followed: AtomicBool::new(false),
+            keeper: OnceLock::new(),
             verdict: Mutex::default(),
         }
     }
@@ -107,12 +106,18 @@ impl Slot {
         published
     }
 
-    pub(super) fn follow(&self) {
-        self.followed.store(true, Ordering::Relaxed);
+    /// Someone keeps it up to date from now on, and looks when `wake` tells it to.
+    pub(super) fn follow(&self, wake: Arc<Notify>) {
+        // The first one keeps it.
+        let _ = self.keeper.set(wake);
+    }
+
+    pub(super) fn keeper(&self) -> Option<&Notify> {
+        self.keeper.get().map(Arc::as_ref)
     }
 
     pub(super) fn is_followed(&self) -> bool {
-        self.followed.load(Ordering::Relaxed)
+        self.keeper.get().is_some()
     }
 
     /// Held for a few instructions only, and never over an await.

@@ -25,10 +25,12 @@ mod material;
 mod settings;
 
 #[cfg(feature = "tls")]
-pub use config::TlsClient;
+pub use config::{TlsClient, TlsWatch};
 pub use connection::Connection;
 pub use connector::Connector;
 pub use error::ConnectError;
 #[cfg(feature = "tls")]
 pub use error::TlsError;
+#[cfg(feature = "tls")]
+pub(crate) use explain::refusal;
 pub use settings::ClientTls;

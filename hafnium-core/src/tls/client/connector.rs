@@ -24,6 +24,8 @@ pub struct Connector {
     limit: Duration,
     #[cfg(feature = "tls")]
     tls: Option<super::TlsClient>,
+    #[cfg(feature = "tls")]
+    offered: Option<&'static [&'static [u8]]>,
 }
 
 impl Connector {
@@ -34,6 +36,8 @@ impl Connector {
             limit: LIMIT,
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "tls")]
+            offered: None,
         }
     }
 
@@ -44,6 +48,14 @@ impl Connector {
             tls: Some(tls),
             ..Self::plain()
         }
+    }
+
+    /// Offers only these protocols during TLS, such as `b"http/1.1"`; by default HTTP/2 before HTTP/1.1.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn offering(mut self, protocols: &'static [&'static [u8]]) -> Self {
+        self.offered = Some(protocols);
+        self
     }
 
     /// Connects to `address` whatever the URL's host is; the host is still the name that TLS verifies.
@@ -125,7 +137,13 @@ impl Connector {
         let name = tls.server_name(host).ok_or(ConnectError::Url(
             "the URL's host is no name that a certificate can carry",
         ))?;
-        tokio_rustls::TlsConnector::from(tls.config())
+        let config = tls.config();
+        let offered = match self.offered {
+            Some(offered) => offered.iter().map(|protocol| protocol.to_vec()).collect(),
+            None => config.alpn_protocols.clone(),
+        };
+        tokio_rustls::TlsConnector::from(config)
+            .with_alpn(offered)
             .connect(name.clone(), stream)
             .await
             .map(Connection::tls)

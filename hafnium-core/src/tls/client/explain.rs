@@ -5,13 +5,13 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, Error};
 
 /// The error of rustls inside an I/O error.
-pub(crate) fn inside(error: &io::Error) -> Option<&Error> {
+fn inside(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
 /// Whether `error` is the other side's refusal of the handshake. With TLS 1.3 it may come after our side is done with
 /// it and the first request is written; what was written is then never read.
-pub(crate) fn refuses_handshake(error: &Error) -> bool {
+fn refuses_handshake(error: &Error) -> bool {
     matches!(
         error,
         Error::AlertReceived(
@@ -30,8 +30,15 @@ pub(crate) fn refuses_handshake(error: &Error) -> bool {
     )
 }
 
+/// The reason in words, if `error` is the other side's refusal of the handshake.
+pub(crate) fn refusal(error: &io::Error) -> Option<String> {
+    inside(error)
+        .filter(|refusal| refuses_handshake(refusal))
+        .map(|_| explain(error))
+}
+
 /// The reason in words, and where to look.
-pub(crate) fn explain(error: &io::Error) -> String {
+pub(super) fn explain(error: &io::Error) -> String {
     let Some(error) = inside(error) else {
         return match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {

@@ -1,0 +1,234 @@
+//! Connections that are counted: open, in use, and how many answers came over each.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{self, Connected};
+
+use crate::component::BoxFuture;
+use crate::metrics::UpDown;
+use crate::tls::client::{ConnectError, Connection, Connector};
+
+/// The connections of one address.
+pub(super) struct Counts {
+    active: AtomicUsize,
+    idle: AtomicUsize,
+    shown_active: UpDown,
+    shown_idle: UpDown,
+}
+
+impl Counts {
+    pub(super) fn new(shown_active: UpDown, shown_idle: UpDown) -> Self {
+        Self {
+            active: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+            shown_active,
+            shown_idle,
+        }
+    }
+
+    pub(super) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    fn moved(&self, from: Shown, to: Shown) {
+        if from == to {
+            return;
+        }
+        match from {
+            Shown::Active => {
+                self.active.fetch_sub(1, Ordering::Relaxed);
+                self.shown_active.add(-1);
+            }
+            Shown::Idle => {
+                self.idle.fetch_sub(1, Ordering::Relaxed);
+                self.shown_idle.add(-1);
+            }
+            Shown::Gone => {}
+        }
+        match to {
+            Shown::Active => {
+                self.active.fetch_add(1, Ordering::Relaxed);
+                self.shown_active.add(1);
+            }
+            Shown::Idle => {
+                self.idle.fetch_add(1, Ordering::Relaxed);
+                self.shown_idle.add(1);
+            }
+            Shown::Gone => {}
+        }
+    }
+}
+
+/// As what a connection is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Gone,
+    Idle,
+    Active,
+}
+
+/// What is known of one connection.
+pub(super) struct Link {
+    state: Mutex<State>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: bool,
+    exchanges: u32,
+    answered: u64,
+}
+
+impl State {
+    fn shown(&self) -> Shown {
+        match (self.open, self.exchanges) {
+            (false, _) => Shown::Gone,
+            (true, 0) => Shown::Idle,
+            (true, _) => Shown::Active,
+        }
+    }
+}
+
+impl Link {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let before = state.shown();
+        let result = change(&mut state);
+        let after = state.shown();
+        drop(state);
+        self.counts.moved(before, after);
+        result
+    }
+
+    /// Held for a few instructions only.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request on a connection, from when it has the connection until its answer is whole or given up.
+pub(super) struct Exchange {
+    link: Arc<Link>,
+    /// Whether an answer had come over the connection before.
+    pub(super) reused: bool,
+}
+
+impl Exchange {
+    /// The exchange on the connection that hyper has chosen.
+    pub(super) fn begin(connected: &Connected) -> Option<Self> {
+        let mut extras = http::Extensions::new();
+        connected.get_extras(&mut extras);
+        let link: Arc<Link> = extras.remove()?;
+        let reused = link.change(|state| {
+            state.exchanges += 1;
+            state.answered > 0
+        });
+        Some(Self { link, reused })
+    }
+
+    /// The answer has begun.
+    pub(super) fn answered(&self) {
+        self.link.lock().answered += 1;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.link
+            .change(|state| state.exchanges = state.exchanges.saturating_sub(1));
+    }
+}
+
+/// Opens counted connections.
+#[derive(Clone)]
+pub(super) struct Counting {
+    pub(super) connector: Connector,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl tower::Service<Uri> for Counting {
+    type Response = Counted;
+    type Error = ConnectError;
+    type Future = BoxFuture<'static, Result<Counted, ConnectError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let Self { connector, counts } = self.clone();
+        Box::pin(async move { Ok(Counted::new(connector.connect(&url).await?, counts)) })
+    }
+}
+
+/// A counted connection.
+pub(super) struct Counted {
+    connection: Connection,
+    link: Arc<Link>,
+}
+
+impl Counted {
+    fn new(connection: Connection, counts: Arc<Counts>) -> Self {
+        let link = Arc::new(Link {
+            state: Mutex::default(),
+            counts,
+        });
+        link.change(|state| state.open = true);
+        Self { connection, link }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.link.change(|state| state.open = false);
+    }
+}
+
+impl connect::Connection for Counted {
+    fn connected(&self) -> Connected {
+        self.connection.connected().extra(self.link.clone())
+    }
+}
+
+impl Read for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().connection).poll_read(cx, buf)
+    }
+}
+
+impl Write for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().connection).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().connection).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().connection).poll_write_vectored(cx, bufs)
+    }
+}

@@ -1,0 +1,83 @@
+//! The store of the service's secrets: what it asks, and what is fetched before any setting is given out.
+
+use std::sync::Arc;
+
+use hafnium_core::Deadline;
+use hafnium_core::config::{Config, Loader};
+use hafnium_core::exit::Exit;
+use hafnium_core::lifecycle::{Signals, StartSettings};
+use hafnium_core::secret::{self, OpenError, Provider, Secrets, SecretsSettings};
+
+use crate::ending::Ending;
+
+/// Declares what can be said of secrets.
+pub(crate) fn declare(loader: Loader) -> Loader {
+    loader
+        .section::<SecretsSettings>()
+        .check(SecretsSettings::problems)
+}
+
+/// Fetches the secrets that `config` needs from elsewhere, by the deadline of the start.
+///
+/// Cancel-safety: a dropped call may have been lent a credential, which ends by its own terms.
+pub(crate) async fn open(config: &Config) -> Result<Secrets, Ending> {
+    let secrets = Secrets::new(config.get::<SecretsSettings>()?, providers(config)?);
+    let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
+    match secrets.open(config, deadline).await {
+        Ok(()) => Ok(secrets),
+        Err(error) => {
+            secrets.release(deadline.min(Deadline::after(GIVEN_BACK))).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// As [`open`], unless the service is told to stop meanwhile.
+pub(crate) async fn open_unless_stopped(config: &Config, signals: &Signals) -> Result<Secrets, Ending> {
+    tokio::select! {
+        biased;
+        _ = signals.received() => Err(Ending::clean()),
+        opened = open(config) => opened,
+    }
+}
+
+/// Does `work` with the secrets that `config` needs, and gives back what was lent for it.
+pub(crate) async fn during<T>(
+    config: &Config,
+    work: impl AsyncFnOnce(&Secrets) -> Result<T, Ending>,
+) -> Result<T, Ending> {
+    let secrets = open(config).await?;
+    let done = work(&secrets).await;
+    secrets.release(Deadline::after(GIVEN_BACK)).await;
+    done
+}
+
+/// How long giving back what was lent may take where no phase of a stop bounds it.
+pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What answers references, by the features of this build. None reaches out before it is asked.
+#[allow(
+    unused_mut,
+    unused_variables,
+    clippy::unnecessary_wraps,
+    reason = "without features there is no provider"
+)]
+fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
+    let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
+    Ok(providers)
+}
+
+/// A line for each secret that no rotation reaches, for `check`.
+pub(crate) fn remarks(config: &Config) -> Vec<String> {
+    let fixed = secret::fixed(config).into_iter();
+    fixed.map(|fixed| format!("note: secret {fixed}")).collect()
+}
+
+impl From<OpenError> for Ending {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Refused(error) => error.into(),
+            other => Ending::new(Exit::Unavailable, other),
+        }
+    }
+}
