@@ -81,6 +81,7 @@ fn launch(case: &str, mounted: &Mounted) -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_conformance"))
         .variable("CONFORMANCE_CASE", case)
         .variable("CANARY", canary("env"))
+        .variable("HAFNIUM__ADMIN__TOKEN", canary("token"))
         .variable(
             "HAFNIUM__SETTINGS__FILE_FILE",
             mounted.path("file").display().to_string(),
@@ -135,7 +136,9 @@ async fn look_round(service: &Service, when: &str, said: &mut Said) {
         "/loglevel",
         "/nothing",
     ] {
-        let answer = service.probe(path).await;
+        // The operator's token is a secret as well.
+        let request = get(path).header("authorization", format!("Bearer {}", canary("token")));
+        let answer = request.send(service.admin).await.unwrap();
         said.hear(
             format!("{when}: operator {path}"),
             format!("{:?} {}", answer.headers, answer.body),
@@ -214,7 +217,8 @@ async fn a_run_with_secrets_of_every_kind_shows_none_of_them() {
     mounted.write("file", &format!("{}\u{0}\n", canary("odd")));
     service.signal(Signal::HUP);
     until("a degraded check", START, async || {
-        let report = service.probe("/report").await.body;
+        let request = get("/report").header("authorization", format!("Bearer {}", canary("token")));
+        let report = request.send(service.admin).await.unwrap().body;
         match report.contains("settings.login is rejected") {
             true => Ok(()),
             false => Err(report),
@@ -297,7 +301,7 @@ async fn a_start_that_fails_shows_no_secret() {
     let log = TerminationLog::make();
     let mut said = Said::default();
     let misplaced = canary("misplaced");
-    let in_a_table = format!("[settings.variable]\nx = \"{misplaced}\"\n");
+    let in_a_table = format!("[settings.literal]\nx = \"{misplaced}\"\n");
     let cases: Vec<(&str, i32, Launch)> = vec![
         (
             "an unknown key",

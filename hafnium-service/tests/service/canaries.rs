@@ -25,6 +25,7 @@ pub(crate) struct Canaries {
     login: Option<Login>,
     #[serde(default)]
     #[schemars(extend("x-url-schemes" = ["https"]))]
+    #[allow(dead_code, reason = "only shown")]
     url: Option<Secret>,
 }
 
