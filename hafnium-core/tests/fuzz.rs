@@ -6,6 +6,10 @@
 
 #[path = "fuzz/config.rs"]
 mod config;
+#[path = "fuzz/deadline.rs"]
+mod deadline;
+#[path = "fuzz/forwarded.rs"]
+mod forwarded;
 #[path = "fuzz/frame.rs"]
 mod frame;
 #[path = "fuzz/probes.rs"]
@@ -19,4 +23,14 @@ fn config_values_and_units_are_read_or_refused_and_never_panic() {
 #[test]
 fn probe_queries_and_paths_are_answered_and_never_break_the_listener() {
     frame::replay("probe_queries_and_paths", probes::fuzz_probe_queries_and_paths);
+}
+
+#[test]
+fn deadlines_in_headers_are_read_or_ignored_and_never_beyond_a_day() {
+    frame::replay("deadline_headers", deadline::fuzz_deadline_headers);
+}
+
+#[test]
+fn forwarded_headers_are_believed_only_as_far_as_a_trusted_proxy_wrote_them() {
+    frame::replay("forwarded_headers", forwarded::fuzz_forwarded_headers);
 }

@@ -42,7 +42,11 @@ fn each_test_that_shows_a_guarantee_of_the_lifecycle_exists() {
         collect(&root.join(name).join("src"), &mut tests);
         collect(&root.join(name).join("tests"), &mut tests);
     }
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .collect();
     assert!(rows.len() > 50, "{} rows", rows.len());
     let mut wrong = Vec::new();
     for row in rows {
