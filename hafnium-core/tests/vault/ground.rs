@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use hafnium_core::Deadline;
-use hafnium_core::metrics::Metrics;
 use hafnium_core::secret::vault::{AppRole, Vault, VaultSettings};
 use hafnium_core::secret::{Address, FetchError, Fetched, Material, Provider, Secret, Version};
 use hafnium_testkit::postgres::tokio_postgres;
@@ -68,12 +67,16 @@ impl Ground {
         let Material::Login { user, password } = &fetched.material else {
             panic!("a login");
         };
+        self.can_log_in(user, password.expose_secret()).await
+    }
+
+    pub(crate) async fn can_log_in(&self, user: &str, password: &str) -> bool {
         let mut config = tokio_postgres::Config::new();
         config
             .host("127.0.0.1")
             .port(self.postgres.port(0))
             .user(user)
-            .password(password.expose_secret())
+            .password(password)
             .dbname("postgres");
         match config.connect(tokio_postgres::NoTls).await {
             Err(error) => {
@@ -139,7 +142,7 @@ pub(crate) fn at_peer(address: &str) -> VaultSettings {
 }
 
 pub(crate) fn vault(settings: &VaultSettings) -> Vault {
-    Vault::new(settings, &Metrics::noop()).unwrap()
+    Vault::new(settings).unwrap()
 }
 
 /// The address that a reference means.

@@ -267,16 +267,16 @@ pub(crate) async fn a_shortened_renewal_of_the_token() -> String {
 
 pub(crate) async fn an_outage_of_renewals_keeps_the_token() -> String {
     let peer = Peer::start(|asked, before| match (asked.path.as_str(), before) {
-        ("auth/approle/login", _) => login("t", 6),
+        ("auth/approle/login", _) => login("t", 10),
         ("auth/token/renew-self", 0..4) => Reply::errors(503, "Vault is sealed"),
-        ("auth/token/renew-self", _) => login("t", 6),
+        ("auth/token/renew-self", _) => login("t", 10),
         ("sys/leases/renew", _) => renewed(&asked.body["lease_id"], 60),
         _ => document(1, "v"),
     })
     .await;
     let vault = vault(&at_peer(&peer.address));
     assert!(text(&vault, "vault:kv/a#k").await.is_ok());
-    pause(7500).await;
+    pause(11_500).await;
     assert!(fetch(&vault, "vault:kv/a#k", None).await.is_ok());
     let renewals = peer.count("renew-self");
     assert_eq!(peer.count("login"), 1);

@@ -9,6 +9,7 @@
     clippy::expect_used,
     reason = "a test may end where it stands"
 )]
+#![allow(clippy::print_stdout, reason = "the table is what the suite is read by")]
 #![allow(
     clippy::disallowed_methods,
     reason = "a real server does not know paused time"
@@ -20,7 +21,9 @@ mod ground;
 mod logins;
 mod outages;
 mod peer;
+mod stores;
 mod table;
+mod tls;
 
 use std::sync::Arc;
 
@@ -54,6 +57,10 @@ fn rows() -> Vec<Row> {
         row!("release keeps its deadline", peer: databases::release_keeps_its_deadline),
         row!("a dropped fetch leaks no lease", peer: databases::a_dropped_fetch_leaks_no_lease),
         row!("a static login follows its rotation, also a late one", real: databases::a_static_login_follows_its_rotation, peer: databases::a_late_rotation_is_waited_for_patiently),
+        row!("the store keeps the last value while Vault is sealed", real: stores::the_last_value_serves_on_while_sealed),
+        row!("the store never holds a login that ended; a refused one is replaced", real: stores::a_store_never_holds_a_login_that_ended),
+        row!("TLS: a private CA is trusted where it is named, a name must fit", peer: tls::a_private_ca),
+        row!("TLS: a redirect to plain text is not followed", peer: tls::no_redirect_to_plain_text),
         row!("a seal is an outage: the token and the last value stay", real: outages::a_seal_is_an_outage),
         row!("a change of leader is sat out: standby, seal, redirect", peer: outages::a_change_of_leader_is_sat_out),
         row!("a login follows a redirect to the active node", peer: outages::a_login_follows_to_the_active_node),

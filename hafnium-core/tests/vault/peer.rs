@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// One request, as the peer saw it.
 #[derive(Clone, Debug)]
@@ -125,24 +126,49 @@ pub(crate) struct Peer {
 impl Peer {
     /// `script` gets the request and how many of the same method and path came before it.
     pub(crate) async fn start(script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve(None, script).await
+    }
+
+    /// The same behind TLS, at `https://localhost:port`.
+    pub(crate) async fn start_tls(
+        tls: TlsAcceptor,
+        script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve(Some(tls), script).await
+    }
+
+    async fn serve(
+        tls: Option<TlsAcceptor>,
+        script: impl Fn(&Asked, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let port = listener.local_addr().unwrap().port();
+        let address = match tls {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        };
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let (log, script) = (asked.clone(), Arc::new(script));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (log, script) = (log.clone(), script.clone());
+                let (log, script, tls) = (log.clone(), script.clone(), tls.clone());
                 connections.spawn(async move {
-                    let _closed = serve(stream, |asked| {
+                    let answer = |asked: Asked| {
                         let mut log = log.lock().unwrap();
                         let same = |one: &&Asked| one.method == asked.method && one.path == asked.path;
                         let before = log.iter().filter(same).count();
                         log.push(asked.clone());
                         drop(log);
                         script(&asked, before)
-                    })
-                    .await;
+                    };
+                    let _closed = match tls {
+                        None => serve(stream, answer).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve(stream, answer).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -168,7 +194,10 @@ impl Drop for Peer {
     }
 }
 
-async fn serve(mut stream: TcpStream, answer: impl Fn(Asked) -> Reply) -> std::io::Result<()> {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl Fn(Asked) -> Reply,
+) -> std::io::Result<()> {
     let mut read = Vec::new();
     let head = loop {
         if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {

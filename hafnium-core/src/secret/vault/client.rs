@@ -102,7 +102,8 @@ enum Broken {
 }
 
 impl Client {
-    pub(super) fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
+    /// Where the server is.
+    pub(super) fn base(settings: &VaultSettings) -> Result<Url, VaultError> {
         let address = settings.address.as_deref().unwrap_or_default();
         let wrong = |reason: &str| VaultError::new("vault.address", reason);
         let base = Url::parse(address)
@@ -117,6 +118,11 @@ impl Client {
         if base.query().is_some() || base.fragment().is_some() {
             return Err(wrong("nothing may follow the path"));
         }
+        Ok(base)
+    }
+
+    pub(super) fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
+        let base = Self::base(settings)?;
         let namespace = settings.namespace.as_deref().map(HeaderValue::from_str);
         Ok(Self {
             http: legacy::Client::builder(TokioExecutor::new())

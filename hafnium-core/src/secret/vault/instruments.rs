@@ -1,11 +1,21 @@
 //! What is measured of Vault.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use super::answer::Failure;
 use crate::metrics::{Counter, Metrics};
 
-/// Counters by outcome, resolved once.
+/// Counters of everything that shares a provider; they count nothing until there is somewhere to count to. Cheap to
+/// clone.
 #[derive(Clone)]
 pub(super) struct Instruments {
+    counters: Arc<ArcSwap<Counters>>,
+}
+
+/// By outcome, resolved once.
+struct Counters {
     requests: Outcomes,
     logins: Outcomes,
     token_renewals: Outcomes,
@@ -14,7 +24,6 @@ pub(super) struct Instruments {
     revoked: Counter,
 }
 
-#[derive(Clone)]
 struct Outcomes {
     ok: Counter,
     invalid_token: Counter,
@@ -47,8 +56,8 @@ impl Outcomes {
     }
 }
 
-impl Instruments {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+impl Counters {
+    fn new(metrics: &Metrics) -> Self {
         let requests = metrics.counter(
             "hafnium.vault.requests",
             "{request}",
@@ -74,28 +83,41 @@ impl Instruments {
             revoked: leases.with(&[("event", "revoked")]),
         }
     }
+}
+
+impl Instruments {
+    pub(super) fn none() -> Self {
+        Self {
+            counters: Arc::new(ArcSwap::from_pointee(Counters::new(&Metrics::noop()))),
+        }
+    }
+
+    /// Counts to `metrics` from now on.
+    pub(super) fn observe(&self, metrics: &Metrics) {
+        self.counters.store(Arc::new(Counters::new(metrics)));
+    }
 
     pub(super) fn asked(&self, failure: Option<&Failure>) {
-        self.requests.count(failure);
+        self.counters.load().requests.count(failure);
     }
 
     pub(super) fn logged_in(&self, failure: Option<&Failure>) {
-        self.logins.count(failure);
+        self.counters.load().logins.count(failure);
     }
 
     pub(super) fn token_renewed(&self, failure: Option<&Failure>) {
-        self.token_renewals.count(failure);
+        self.counters.load().token_renewals.count(failure);
     }
 
     pub(super) fn lease_renewed(&self, failure: Option<&Failure>) {
-        self.lease_renewals.count(failure);
+        self.counters.load().lease_renewals.count(failure);
     }
 
     pub(super) fn lent(&self) {
-        self.lent.add(1);
+        self.counters.load().lent.add(1);
     }
 
     pub(super) fn revoked(&self) {
-        self.revoked.add(1);
+        self.counters.load().revoked.add(1);
     }
 }

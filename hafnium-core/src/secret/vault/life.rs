@@ -91,6 +91,7 @@ impl Jitter {
     pub(super) const LATE: Self = Self(1.0);
 
     /// `at` from 0 (early) to 1 (late).
+    #[cfg(test)]
     pub(super) fn new(at: f64) -> Self {
         Self(at.clamp(0.0, 1.0))
     }

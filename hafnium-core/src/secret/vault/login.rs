@@ -75,7 +75,7 @@ impl Login {
     /// Whether a token other than `used` lies where one is given to us.
     pub(super) fn has_other(&self, used: &SecretString) -> bool {
         match self {
-            Self::Given(token) => expose(token, |text| text != used.expose_secret()),
+            Self::Given(token) => expose(token, |text| text.trim() != used.expose_secret()),
             Self::Role { .. } | Self::Pod { .. } => false,
         }
     }
@@ -92,6 +92,9 @@ impl Login {
         deadline: Deadline,
     ) -> Result<(SecretString, Grant), Failure> {
         let ask = match self {
+            Self::Given(token) if token.is_pending() => {
+                return Err(Failure::Unavailable("it was not fetched yet".to_owned()));
+            }
             Self::Given(token) => return look_up(client, token, deadline).await,
             Self::Role {
                 mount,
@@ -100,6 +103,11 @@ impl Login {
             } => {
                 let mut body = json!({ "role_id": role_id });
                 if let Some(secret_id) = secret_id {
+                    if secret_id.is_pending() {
+                        return Err(Failure::Unavailable(
+                            "its secret id was not fetched yet".to_owned(),
+                        ));
+                    }
                     body["secret_id"] = expose(secret_id, |text| json!(text));
                 }
                 Ask::post(login_at(mount), body)

@@ -19,6 +19,7 @@
 
 mod answer;
 mod backoff;
+mod check;
 mod client;
 mod document;
 mod ending;
@@ -54,16 +55,18 @@ use login::Login;
 use session::Session;
 use target::Target;
 
+/// How references to Vault begin.
+const SCHEMES: [&str; 3] = ["vault", "vault-db", "vault-static"];
+
 /// The provider for the schemes `vault`, `vault-db` and `vault-static`. Nothing is sent before the first fetch.
 ///
 /// ```
-/// use hafnium_core::metrics::Metrics;
 /// use hafnium_core::secret::Secret;
 /// use hafnium_core::secret::vault::{AppRole, Vault, VaultSettings};
 ///
 /// let mut settings = VaultSettings::new("http://127.0.0.1:8200");
 /// settings.approle = Some(AppRole::new("a role's id", Some(Secret::new("its secret id"))));
-/// let vault = Vault::new(&settings, &Metrics::noop())?;
+/// let vault = Vault::new(&settings)?;
 /// # drop(vault); Ok::<(), hafnium_core::secret::vault::VaultError>(())
 /// ```
 pub struct Vault {
@@ -80,14 +83,14 @@ struct Inner {
 }
 
 impl Vault {
-    /// A provider for the server and the login of `settings`.
+    /// A provider for the server and the login of `settings`. It measures nothing before [`Provider::observe`].
     ///
     /// # Errors
     /// [`VaultError`] names the key that can't be used.
-    pub fn new(settings: &VaultSettings, metrics: &Metrics) -> Result<Self, VaultError> {
+    pub fn new(settings: &VaultSettings) -> Result<Self, VaultError> {
         let client = Client::new(settings)?;
         let login = Login::new(settings)?;
-        let instruments = Instruments::new(metrics);
+        let instruments = Instruments::none();
         let session = Session::new(client, login, settings.timeout.get(), instruments.clone());
         let session = Arc::new(session);
         Ok(Self {
@@ -133,7 +136,7 @@ impl Inner {
 
 impl Provider for Vault {
     fn schemes(&self) -> &'static [&'static str] {
-        &["vault", "vault-db", "vault-static"]
+        &SCHEMES
     }
 
     /// Cancel-safety: what a dropped fetch was lent is given to the next one for the same address.
@@ -154,6 +157,10 @@ impl Provider for Vault {
             delivery.delivered.store(true, Ordering::Release);
             Ok(delivery.fetched)
         })
+    }
+
+    fn observe(&self, metrics: &Metrics) {
+        self.inner.instruments.observe(metrics);
     }
 
     fn release(&self, deadline: Deadline) -> BoxFuture<'_, ()> {
