@@ -96,4 +96,23 @@ mod tests {
         drop(listener);
         assert!(knock(address).await.is_err());
     }
+
+    /// Whether `livez` is well after so long with a listener that nobody accepts on.
+    async fn alive_after(seconds: u64, full: bool) -> bool {
+        let (_listener, address) = listening().await;
+        let registry = crate::health::Registry::new();
+        let heartbeat = registry.heartbeat("http.loopback", LOOPBACK_LIMIT);
+        let loopback = tokio::spawn(loopback(address, heartbeat, move || full));
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let alive = registry.report().is_alive();
+        loopback.abort();
+        alive
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_that_takes_no_connections_fails_livez_after_three_tries_unless_it_is_at_its_cap() {
+        assert!(alive_after(34, false).await);
+        assert!(!alive_after(36, false).await);
+        assert!(alive_after(3600, true).await);
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::Error;
 
@@ -21,6 +22,9 @@ pub struct Figures {
     pub machine: String,
     /// One per figure and case.
     pub rows: Vec<Row>,
+    /// The part of the suite that these rows are, where several programs measure it.
+    #[serde(skip)]
+    part: Option<String>,
 }
 
 /// One figure.
@@ -112,6 +116,16 @@ impl Figures {
             runs,
             machine: format!("{cores} cores"),
             rows: Vec::new(),
+            part: None,
+        }
+    }
+
+    /// One part of a suite whose rows come from several programs. Each writes its own; the file of the suite holds those
+    /// of all parts that were written. A row that was not run gives way to what another part measured under its name.
+    pub fn part(suite: impl Into<String>, part: impl Into<String>, seed: u64, runs: u32) -> Figures {
+        Figures {
+            part: Some(part.into()),
+            ..Figures::new(suite, seed, runs)
         }
     }
 
@@ -139,14 +153,57 @@ impl Figures {
     /// [`Error::Io`].
     pub fn write_to(&self, directory: &Path) -> Result<PathBuf, Error> {
         let path = directory.join(format!("{}.json", self.suite));
-        let doing = || format!("write {}", path.display());
-        let mut text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::io(doing())(std::io::Error::other(error)))?;
-        text.push('\n');
-        std::fs::create_dir_all(directory).map_err(Error::io(doing()))?;
-        std::fs::write(&path, text).map_err(Error::io(doing()))?;
+        let Some(part) = &self.part else {
+            store(&path, self)?;
+            return Ok(path);
+        };
+        let parts = directory.join("parts").join(&self.suite);
+        store(&parts.join(format!("{part}.json")), self)?;
+        store(&path, &assembled(&self.suite, &parts)?)?;
         Ok(path)
     }
+}
+
+fn store(path: &Path, figures: &impl Serialize) -> Result<(), Error> {
+    let doing = || format!("write {}", path.display());
+    let mut text = serde_json::to_string_pretty(figures)
+        .map_err(|error| Error::io(doing())(std::io::Error::other(error)))?;
+    text.push('\n');
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(Error::io(doing()))?;
+    }
+    std::fs::write(path, text).map_err(Error::io(doing()))
+}
+
+/// One suite of all its parts, in the order of their names.
+fn assembled(suite: &str, parts: &Path) -> Result<Value, Error> {
+    let doing = || format!("read {}", parts.display());
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(parts)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(Error::io(doing()))?;
+    paths.sort();
+    let mut whole = json!({ "suite": suite });
+    let mut rows: Vec<Value> = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).map_err(Error::io(doing()))?;
+        let mut part: Value =
+            serde_json::from_str(&text).map_err(|error| Error::io(doing())(std::io::Error::other(error)))?;
+        for key in ["seed", "machine"] {
+            whole[key] = part[key].take();
+        }
+        // As many as the part with the fewest: nothing looks better founded than it is.
+        let runs = part["runs"].as_u64().unwrap_or_default();
+        whole["runs"] = json!(whole["runs"].as_u64().unwrap_or(u64::MAX).min(runs));
+        rows.extend(part["rows"].as_array_mut().into_iter().flat_map(std::mem::take));
+    }
+    let measured: Vec<Value> = rows
+        .iter()
+        .filter(|row| !row["value"].is_null())
+        .map(|row| row["name"].clone())
+        .collect();
+    rows.retain(|row| !row["value"].is_null() || !measured.contains(&row["name"]));
+    whole["rows"] = Value::Array(rows);
+    Ok(whole)
 }
 
 /// Test binaries and benches lie in it, in whatever place it was put: it is the one where cargo notes the compiler. (It tags
@@ -204,6 +261,36 @@ mod tests {
         assert!(!Row::new("p95", "F1", Some(f64::NAN), "ms").at_most(30.0).pass);
         assert!(Row::new("p95", "F1", Some(30.0), "ms").at_most(30.0).pass);
         assert!(!Row::new("ratio", "steady", Some(1.4), "x").at_least(1.5).pass);
+    }
+
+    #[test]
+    fn the_rows_of_a_suite_may_come_from_several_programs_and_what_was_measured_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut process = Figures::part("core", "process", 0, 20);
+        process.add(Row::new("idle_rss", "all", Some(20.0), "MB").at_most(25.0));
+        process.add(Row::new("probe_p99", "", None, "µs").at_most(20.0));
+        process.add(Row::new("hello", "", None, "ratio").at_least(0.95));
+        process.write_to(directory.path()).unwrap();
+        let mut probes = Figures::part("core", "probes", 0, 9);
+        probes.add(Row::new("probe_p99", "all down", Some(7.0), "µs").at_most(20.0));
+        // Written twice: the rows are not.
+        probes.write_to(directory.path()).unwrap();
+        let path = probes.write_to(directory.path()).unwrap();
+        let read: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!((&read["suite"], &read["runs"]), (&json!("core"), &json!(9)));
+        let rows = read["rows"].as_array().unwrap();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (row["name"].as_str().unwrap(), &row["value"], &row["pass"]))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("probe_p99", &json!(7.0), &json!(true)),
+                ("idle_rss", &json!(20.0), &json!(true)),
+                ("hello", &Value::Null, &json!(false)),
+            ]
+        );
     }
 
     #[test]

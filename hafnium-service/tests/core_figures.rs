@@ -1,0 +1,141 @@
+//! What a whole service costs: how long from exec to ready with warm dependencies, and how much memory it holds idle.
+//!
+//! One quick run in `cargo test`, many where `HAFNIUM_FIGURES` is set. The other rows of the suite `core` come from
+//! benchmarks; they stand here as *not run*, and in the suite's file what was measured takes their place.
+#![cfg(all(feature = "postgres", feature = "redis", feature = "kafka"))]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hafnium_testkit::kafka::KafkaCluster;
+use hafnium_testkit::postgres::PostgresCluster;
+use hafnium_testkit::redis::RedisServer;
+use hafnium_testkit::referee::{Figures, Row, Samples};
+use support::http::get;
+use support::{Launch, Service};
+
+/// When a service that has nothing to do is looked at.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Figures of the suite that other programs measure, with the same targets.
+fn of_other_programs() -> [Row; 6] {
+    let row = |name, unit| Row::new(name, "", None, unit);
+    [
+        row("hello_throughput_ratio", "ratio").at_least(0.95),
+        row("hello_p99_ratio", "ratio").at_most(1.1),
+        row("hello_layers_ratio", "ratio").at_least(0.85),
+        row("probe_server_time_p99", "µs").at_most(20.0),
+        row("requests_failed_during_sigterm", "").exactly(0.0),
+        row("stripped_binary", "MB"),
+    ]
+}
+
+/// The service with every kind of client, and a certificate for its listener.
+struct Whole {
+    postgres: PostgresCluster,
+    redis: RedisServer,
+    kafka: KafkaCluster,
+    certificate: String,
+    key: String,
+}
+
+impl Whole {
+    async fn warm() -> Self {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (postgres, redis, kafka) = tokio::join!(
+            PostgresCluster::single(),
+            RedisServer::start(),
+            KafkaCluster::single()
+        );
+        Self {
+            postgres: postgres.unwrap(),
+            redis: redis.unwrap(),
+            kafka: kafka.unwrap(),
+            certificate: pair.cert.pem(),
+            key: pair.signing_key.serialize_pem(),
+        }
+    }
+
+    /// Starts the service; gives it once it is ready, and how long that took from the moment it was executed.
+    async fn start(&self) -> (Service, Duration) {
+        let launch = Launch::new(program().0)
+            .variable("CONFORMANCE_CASE", "all")
+            .variable("DATABASE_URL", self.postgres.url("postgres"))
+            .variable("REDIS_URL", self.redis.url())
+            .variable("KAFKA_BOOTSTRAP_SERVERS", self.kafka.bootstrap())
+            .variable("HAFNIUM__HTTP__TLS__CERTIFICATE", &self.certificate)
+            .variable("HAFNIUM__HTTP__TLS__KEY", &self.key);
+        let begun = Instant::now();
+        let service = launch.start();
+        loop {
+            if let Ok(answer) = get("/readyz").send(service.admin).await
+                && answer.status == 200
+            {
+                return (service, begun.elapsed());
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "{}", service.stdout());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// The service, and how it was built: what is deployed is a release build, which `make figures` names.
+fn program() -> (PathBuf, &'static str) {
+    match std::env::var_os("HAFNIUM_FIGURES_SERVICE") {
+        Some(path) => (path.into(), "release"),
+        None => (env!("CARGO_BIN_EXE_conformance").into(), "debug"),
+    }
+}
+
+/// What the process holds in memory, in MB.
+fn resident(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes: f64 = resident.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    kibibytes * 1024.0 / 1e6
+}
+
+#[tokio::test]
+async fn a_whole_service_is_ready_soon_and_small_when_idle() {
+    let runs = if std::env::var_os("HAFNIUM_FIGURES").is_some() {
+        20
+    } else {
+        1
+    };
+    let whole = Whole::warm().await;
+    // The first start of all reads the program from the disk, which no restart in a cluster does.
+    let (first, _) = whole.start().await;
+    tokio::time::sleep(SETTLED).await;
+    let idle = resident(first.id());
+    first.stop(Duration::from_secs(20)).await.exited(0);
+    let mut starts = Samples::new();
+    for _ in 0..runs {
+        let (service, took) = whole.start().await;
+        starts.add_ms(took);
+        service.stop(Duration::from_secs(20)).await.exited(0);
+    }
+
+    let mut figures = Figures::part("core", "process", 0, runs);
+    let case = "Postgres, Redis, Kafka, TLS";
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let case = format!("{case} ({profile})");
+    figures.add(Row::new("start_to_ready_p50", &case, starts.median(), "ms").at_most(300.0));
+    figures.add(Row::new("start_to_ready_worst", &case, starts.worst(), "ms"));
+    figures.add(Row::new("idle_rss", &case, Some(idle), "MB").at_most(25.0));
+    for row in of_other_programs() {
+        figures.add(row);
+    }
+    println!("{figures}");
+    figures.write().unwrap();
+    assert!(
+        starts.worst().unwrap() < 20_000.0 && idle < 500.0,
+        "far from any target"
+    );
+}
