@@ -9,7 +9,6 @@
     clippy::expect_used,
     reason = "a test may end where it stands"
 )]
-#![allow(clippy::print_stdout, reason = "the table is what the suite is read by")]
 #![allow(
     clippy::disallowed_methods,
     reason = "a real server does not know paused time"
@@ -84,7 +83,7 @@ async fn the_contract_holds_against_a_real_vault_and_a_scripted_peer() {
     let absent = ground.as_ref().err().cloned();
     let (failed, not_run) = table::run(rows, ground.ok().map(Arc::new)).await;
     if let Some(absent) = absent {
-        println!("not run: {}\n{absent}", not_run.join("; "));
+        table::say(&format!("not run: {}\n{absent}", not_run.join("; ")));
         let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
         assert!(!ci || not_run.is_empty(), "in CI every row is run: {absent}");
     }

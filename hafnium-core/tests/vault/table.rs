@@ -98,7 +98,7 @@ pub(crate) async fn run(rows: Vec<Row>, ground: Option<Arc<Ground>>) -> (Vec<Str
             took,
         });
     }
-    println!("{}", print(&lines));
+    say(&print(&lines));
     let failed = |line: &Line| match &line.outcome {
         Outcome::Failed(why) => Some(format!("{} ({}): {why}", line.promise, line.against)),
         _ => None,
@@ -108,6 +108,12 @@ pub(crate) async fn run(rows: Vec<Row>, ground: Option<Arc<Ground>>) -> (Vec<Str
         lines.iter().filter_map(failed).collect(),
         lines.iter().filter_map(not_run).collect(),
     )
+}
+
+/// To the terminal also when the test passes: what was not run must be seen.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    let _unseen = writeln!(std::io::stdout(), "{text}");
 }
 
 async fn timed(run: Run, turns: Arc<Semaphore>) -> (Option<String>, Duration) {

@@ -113,14 +113,15 @@ impl Lease {
         !self.life.over(now)
     }
 
-    /// When the store is to ask again, from `now`: two thirds of what is left of the lease or of the token, whichever
-    /// is less.
+    /// When the store is to ask again, from `now`: when it is due itself, and by a third of what is left of the token. A
+    /// question that comes right before the token is replaced is thus followed by another long before the token ends;
+    /// as long as nothing is to be done, answering costs nothing.
     pub(super) fn refresh_after(&self, now: Instant, behind: Behind) -> Option<Duration> {
         let own = self.life.due().map(|due| due.saturating_duration_since(now));
         let token = (behind.generation == self.generation)
             .then_some(behind.ends)
             .flatten()
-            .map(|ends| ends.saturating_duration_since(now).mul_f64(2.0 / 3.0));
+            .map(|ends| ends.saturating_duration_since(now) / 3);
         nearest(own, token).map(|after| after.max(SOON))
     }
 

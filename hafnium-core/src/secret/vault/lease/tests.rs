@@ -51,7 +51,7 @@ async fn a_lease_ends_with_the_token_that_took_it() {
         ends: Some(now + secs(60)),
         ..FIRST
     };
-    assert_eq!(lease.refresh_after(now, soon), Some(secs(40)));
+    assert_eq!(lease.refresh_after(now, soon), Some(secs(20)));
     assert_eq!(lease.expires_after(now, soon), Some(secs(60)));
     let another = Behind {
         generation: 2,
