@@ -21,6 +21,8 @@ mod slots;
 mod source;
 mod store;
 mod value;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 #[cfg(feature = "aws")]
 pub use aws::Aws;

@@ -6,22 +6,27 @@ use hafnium_core::Deadline;
 use hafnium_core::config::{Config, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::{Signals, StartSettings};
+#[cfg(feature = "vault")]
+use hafnium_core::secret::vault::{Vault, VaultSection, VaultSettings};
 use hafnium_core::secret::{self, OpenError, Provider, Secrets, SecretsSettings};
 
 use crate::ending::Ending;
 
 /// Declares what can be said of secrets.
 pub(crate) fn declare(loader: Loader) -> Loader {
-    loader
+    let loader = loader
         .section::<SecretsSettings>()
-        .check(SecretsSettings::problems)
+        .check(SecretsSettings::problems);
+    #[cfg(feature = "vault")]
+    let loader = loader.section::<VaultSection>().check(VaultSettings::problems);
+    loader
 }
 
 /// Fetches the secrets that `config` needs from elsewhere, by the deadline of the start.
 ///
 /// Cancel-safety: a dropped call may have been lent a credential, which ends by its own terms.
 pub(crate) async fn open(config: &Config) -> Result<Secrets, Ending> {
-    let secrets = Secrets::new(config.get::<SecretsSettings>()?, providers());
+    let secrets = Secrets::new(config.get::<SecretsSettings>()?, providers(config)?);
     let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
     match secrets.open(config, deadline).await {
         Ok(()) => Ok(secrets),
@@ -56,8 +61,8 @@ pub(crate) async fn during<T>(
 pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What answers references, by the features of this build. None reaches out before it is asked.
-fn providers() -> Vec<Arc<dyn Provider>> {
-    [aws()].into_iter().flatten().collect()
+fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
+    Ok([aws(), vault(config)?].into_iter().flatten().collect())
 }
 
 #[cfg(feature = "aws")]
@@ -69,6 +74,26 @@ fn aws() -> Option<Arc<dyn Provider>> {
 #[cfg(not(feature = "aws"))]
 fn aws() -> Option<Arc<dyn Provider>> {
     None
+}
+
+/// Vault, where an address of one is configured.
+#[cfg(feature = "vault")]
+fn vault(config: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
+    let settings = config.get::<VaultSection>()?;
+    if settings.address.is_none() {
+        return Ok(None);
+    }
+    let vault = Vault::new(&settings).map_err(|error| Ending::new(Exit::Configuration, error))?;
+    Ok(Some(Arc::new(vault)))
+}
+
+#[cfg(not(feature = "vault"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "settings that can't work are an error with the feature"
+)]
+fn vault(_: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
+    Ok(None)
 }
 
 /// Lets no core dump be written, which would hold every secret; in `dev` a dump is worth more.
