@@ -168,9 +168,14 @@ impl Core {
         };
         let answer = answer.map_err(|error| {
             let reused = exchange.as_ref().is_some_and(|exchange| exchange.reused);
+            let refused = match &exchange {
+                Some(exchange) => exchange.refused(),
+                // Without a connection nothing was sent; whose refusal it was makes no difference then.
+                None => endpoint.counts.refused_since(begun),
+            };
             Failed {
                 stale: reused && broken::closed_before_answer(&error),
-                error: broken::explain(&self.name, endpoint.address(), order, &error),
+                error: broken::explain(&self.name, endpoint.address(), order, &error, refused),
             }
         })?;
         if let Some(exchange) = &exchange {

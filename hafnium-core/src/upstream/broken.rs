@@ -58,12 +58,13 @@ pub(super) fn closed_before_answer(error: &legacy::Error) -> bool {
             .is_some_and(|error| error.is_incomplete_message() || error.is_canceled() || error.is_closed())
 }
 
-/// Our words for an error of hyper.
+/// Our words for an error of hyper. `refused` is what the other side said if it refused the handshake.
 pub(super) fn explain(
     upstream: &Arc<str>,
     address: SocketAddr,
     order: &Order,
     error: &legacy::Error,
+    refused: Option<Arc<str>>,
 ) -> UpstreamError {
     let upstream = upstream.clone();
     if let Some(connect) = find::<ConnectError>(error) {
@@ -78,11 +79,10 @@ pub(super) fn explain(
             code: connect.code(),
         };
     }
-    #[cfg(feature = "tls")]
-    if let Some(reason) = find::<io::Error>(error).and_then(crate::tls::client::refusal) {
+    if let Some(said) = refused {
         return UpstreamError::Connect {
             upstream,
-            reason: format!("no TLS with {address}: {reason}"),
+            reason: format!("no TLS with {address}: {said}"),
             retryable: false,
             code: "upstream.tls",
         };

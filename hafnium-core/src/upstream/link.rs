@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{self, Connected};
+use tokio::time::Instant;
 
 use crate::component::BoxFuture;
 use crate::metrics::UpDown;
@@ -20,6 +21,8 @@ pub(super) struct Counts {
     idle: AtomicUsize,
     shown_active: UpDown,
     shown_idle: UpDown,
+    /// When the last connection ended with the other side's refusal of the handshake, and what it said.
+    refused: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 impl Counts {
@@ -29,7 +32,15 @@ impl Counts {
             idle: AtomicUsize::new(0),
             shown_active,
             shown_idle,
+            refused: Mutex::default(),
         }
+    }
+
+    /// What was said when a handshake was refused, if that was after `begun`.
+    pub(super) fn refused_since(&self, begun: Instant) -> Option<Arc<str>> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, said) = refused.as_ref()?;
+        (*at >= begun).then(|| said.clone())
     }
 
     pub(super) fn active(&self) -> usize {
@@ -88,6 +99,8 @@ struct State {
     open: bool,
     exchanges: u32,
     answered: u64,
+    /// What the other side said when it refused the handshake: nothing that was written has been read.
+    refused: Option<Arc<str>>,
 }
 
 impl State {
@@ -135,6 +148,11 @@ impl Exchange {
             state.answered > 0
         });
         Some(Self { link, reused })
+    }
+
+    /// What the other side said when it refused the handshake, if it did.
+    pub(super) fn refused(&self) -> Option<Arc<str>> {
+        self.link.lock().refused.clone()
     }
 
     /// The answer has begun.
@@ -189,6 +207,24 @@ impl Counted {
     }
 }
 
+#[cfg(feature = "tls")]
+impl Link {
+    /// With TLS 1.3 the refusal of our certificate comes when the handshake is over on this side.
+    fn failed(&self, error: &io::Error) {
+        if let Some(said) = crate::tls::client::refusal(error) {
+            let said: Arc<str> = said.into();
+            self.lock().refused = Some(said.clone());
+            let mut refused = self.counts.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            *refused = Some((Instant::now(), said));
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Link {
+    fn failed(&self, _: &io::Error) {}
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.link.change(|state| state.open = false);
@@ -203,7 +239,12 @@ impl connect::Connection for Counted {
 
 impl Read for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_read(cx, buf)
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.connection).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read {
+            this.link.failed(error);
+        }
+        read
     }
 }
 
