@@ -1,5 +1,6 @@
 //! The HTTP client of a declared upstream against real servers and real faults.
 #![allow(clippy::disallowed_methods, reason = "the servers are real: so is the time")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod addresses;
 mod cancel;
