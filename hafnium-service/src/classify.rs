@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use hafnium_core::upstream::UpstreamError;
 use hafnium_core::{Classified, Classify, DeadlineExceeded};
 
 /// The answer of the first error in the chain of `error` that any crate of the house knows; `None` where none does.
@@ -32,6 +33,9 @@ fn one(error: &(dyn Error + 'static)) -> Option<Classified> {
     }
     #[cfg(feature = "kafka")]
     if let Some(error) = error.downcast_ref::<hafnium_stream::SendError>() {
+        return Some(answer(error));
+    }
+    if let Some(error) = error.downcast_ref::<UpstreamError>() {
         return Some(answer(error));
     }
     error.downcast_ref::<DeadlineExceeded>().map(answer)

@@ -4,10 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{self, Connected};
 use tokio::time::Instant;
 
@@ -194,6 +194,8 @@ impl tower::Service<Uri> for Counting {
 pub(super) struct Counted {
     connection: Connection,
     link: Arc<Link>,
+    /// Why writing has failed, while what came before is still read.
+    broken: Option<io::Error>,
 }
 
 impl Counted {
@@ -203,7 +205,11 @@ impl Counted {
             counts,
         });
         link.change(|state| state.open = true);
-        Self { connection, link }
+        Self {
+            connection,
+            link,
+            broken: None,
+        }
     }
 }
 
@@ -223,6 +229,51 @@ impl Link {
 #[cfg(not(feature = "tls"))]
 impl Link {
     fn failed(&self, _: &io::Error) {}
+}
+
+impl Counted {
+    /// Over HTTP/2 an error of writing ends the connection, and what the other side said before is not read any more: it
+    /// may be why. (HTTP/1.1 reads on by itself.) So the error waits until everything is read that has come.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = written else {
+            return written;
+        };
+        if self.connection.negotiated_h2() && self.read_on(cx).is_pending() {
+            self.broken = Some(error);
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(error))
+    }
+
+    /// Reads for the sake of a refusal, which comes before anything else.
+    fn read_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut room = [0; 1024];
+        for _ in 0..4 {
+            let mut buf = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut self.connection).poll_read(cx, buf.unfilled())) {
+                Ok(()) if buf.filled().is_empty() => break,
+                Ok(()) => {}
+                Err(error) => {
+                    self.link.failed(&error);
+                    break;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes, or ends with the error that an earlier write ended with.
+    fn write_by<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Connection>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let written = match self.broken.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => write(Pin::new(&mut self.connection), cx),
+        };
+        self.written(cx, written)
+    }
 }
 
 impl Drop for Counted {
@@ -250,11 +301,13 @@ impl Read for Counted {
 
 impl Write for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write(cx, buf)
+        self.get_mut()
+            .write_by(cx, |connection, cx| connection.poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_flush(cx)
+        self.get_mut()
+            .write_by(cx, |connection, cx| connection.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -270,6 +323,7 @@ impl Write for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write_vectored(cx, bufs)
+        self.get_mut()
+            .write_by(cx, |connection, cx| connection.poll_write_vectored(cx, bufs))
     }
 }
