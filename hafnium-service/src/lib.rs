@@ -39,6 +39,7 @@ mod config_command;
 mod declaration;
 mod ending;
 mod healthcheck;
+mod lax;
 #[cfg(feature = "postgres")]
 mod migrate;
 mod operate;
@@ -67,7 +68,7 @@ pub use setup::{NotDeclared, SetupError};
 
 pub use hafnium_core::{
     Classified, Classify, Component, Context, Deadline, DeadlineExceeded, Fault, Outcome, StartError,
-    Stopped, config, health, lifecycle, metrics, secret, tasks,
+    Stopped, config, health, lifecycle, metrics, resilience, secret, tasks,
 };
 pub use {axum, tracing};
 
