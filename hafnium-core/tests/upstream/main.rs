@@ -1,6 +1,7 @@
 //! The HTTP client of a declared upstream against real servers and real faults.
 #![allow(clippy::disallowed_methods, reason = "the servers are real: so is the time")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::print_stdout, reason = "it prints the table of faults")]
 
 mod addresses;
 mod cancel;

@@ -39,9 +39,10 @@ fn main() -> ExitCode {
             .upstream("scoring", |scoring| scoring)
             .run(serve),
         "upstream" => service.upstream("scoring", |scoring| scoring).run(asking),
-        "misspelled-upstream" => service
-            .upstream("scoring", |scoring| scoring)
-            .run(async |app| Ok(drop(app.upstream("scorng")?))),
+        "misspelled-upstream" => service.upstream("scoring", |scoring| scoring).run(async |app| {
+            app.upstream("scorng")?;
+            Ok(())
+        }),
         "settings" => service
             .settings::<Settings>()
             .alias("SECRET_KEY", "settings.secret_key")
