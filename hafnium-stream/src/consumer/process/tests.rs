@@ -377,7 +377,10 @@ async fn a_handler_that_exceeds_the_records_deadline_is_dropped_and_retried() {
     bench.put_with("a", 1, due_in(Duration::from_secs(20)));
     assert_eq!(bench.ended().await, (0, End::Done));
     let second = log.lock().unwrap()[1].3;
-    assert!((5_000..25_000).contains(&second), "second attempt after {second} ms");
+    assert!(
+        (5_000..25_000).contains(&second),
+        "second attempt after {second} ms"
+    );
 }
 
 #[tokio::test(start_paused = true)]
