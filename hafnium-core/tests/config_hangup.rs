@@ -27,8 +27,11 @@ async fn a_hang_up_asks_for_every_secret_again() {
     let reloader = Reloader::new(&context, loader, &ReloadSettings::default());
     let task = tokio::spawn(reloader.run(Hangups::of(hung_up.subscribe())));
     script.answer(reference, Answer::text("new", "2"));
+    let begun = tokio::time::Instant::now();
     hung_up.send_modify(|count| *count += 1);
     assert_eq!(changes.changed().await.expose(), "new");
     assert!(script.asked() > asked);
+    // By itself the store would ask after minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
     task.abort();
 }
