@@ -20,9 +20,11 @@ pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod referee;
+pub mod vault;
 
 pub use error::Error;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresCluster;
 pub use proxy::Proxy;
 pub use referee::{Figures, Referee};
+pub use vault::VaultServer;
