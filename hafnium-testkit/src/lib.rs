@@ -6,6 +6,8 @@
 //!
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "dev-services")]
 pub mod dev;
 mod error;
