@@ -13,6 +13,8 @@ pub mod dev;
 mod error;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "conformance")]
+pub mod load;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod process;

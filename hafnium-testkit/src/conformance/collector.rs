@@ -53,7 +53,8 @@ async fn serve(mut stream: TcpStream, taken: Arc<Mutex<Vec<u8>>>) {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend_from_slice(&request);
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+            let answer =
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
             if stream.write_all(answer).await.is_err() {
                 return;
             }

@@ -145,7 +145,14 @@ impl<'a> Conformance<'a> {
     pub async fn run(self) -> Report {
         let mut report = Report::new(self.name());
         // One process lives through most of it, as a service does.
-        let shared = [Case::Start, Case::Probes, Case::Loss, Case::Reload, Case::Rotation, Case::Sigterm];
+        let shared = [
+            Case::Start,
+            Case::Probes,
+            Case::Loss,
+            Case::Reload,
+            Case::Rotation,
+            Case::Sigterm,
+        ];
         if shared.iter().any(|case| self.wants(*case)) {
             rows::life(&self, &mut report).await;
         }
@@ -193,7 +200,9 @@ impl<'a> Conformance<'a> {
 
     /// Starts the service with further variables.
     fn start(&self, more: &[(&str, &str)]) -> Result<Subject, String> {
-        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let more = more
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Subject::start(self, &self.arguments, more.collect())
     }
 

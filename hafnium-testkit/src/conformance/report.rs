@@ -102,7 +102,11 @@ impl Finding {
         Finding {
             case,
             what: what.into(),
-            state: if took <= most { State::Passed } else { State::Failed },
+            state: if took <= most {
+                State::Passed
+            } else {
+                State::Failed
+            },
             measured: Some((took, "ms", most)),
             note: String::new(),
         }
@@ -117,14 +121,23 @@ impl Finding {
         Finding {
             case,
             what: what.into(),
-            state: if wrong.is_empty() { State::Passed } else { State::Failed },
+            state: if wrong.is_empty() {
+                State::Passed
+            } else {
+                State::Failed
+            },
             measured: Some((wrong.len() as f64, "wrong", 0.0)),
             note,
         }
     }
 
     /// As it was to be timed, but it did not happen within `most`.
-    pub(super) fn late(case: Case, what: impl Into<String>, most: Duration, note: impl Into<String>) -> Finding {
+    pub(super) fn late(
+        case: Case,
+        what: impl Into<String>,
+        most: Duration,
+        note: impl Into<String>,
+    ) -> Finding {
         Finding {
             case,
             what: what.into(),
@@ -265,7 +278,12 @@ impl fmt::Display for Finding {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let red = self.red().count();
-        writeln!(f, "conformance of {}: {} rows, {red} red", self.service, self.findings.len())?;
+        writeln!(
+            f,
+            "conformance of {}: {} rows, {red} red",
+            self.service,
+            self.findings.len()
+        )?;
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }
@@ -310,7 +328,10 @@ mod tests {
             ]
         );
         let table = report.to_string();
-        assert!(table.contains("5 rows, 3 red") && table.contains("it has no secrets"), "{table}");
+        assert!(
+            table.contains("5 rows, 3 red") && table.contains("it has no secrets"),
+            "{table}"
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -82,13 +81,16 @@ impl Subject {
     }
 
     /// Waits until a probe answers with that status; says after what time it did.
-    pub(super) async fn becomes(&mut self, path: &str, status: u16, limit: Duration) -> Result<Duration, String> {
-        self.until(limit, async |subject| {
-            match subject.probe(path).await {
-                Ok(answer) if answer.status == status => Ok(()),
-                Ok(answer) => Err(format!("{path} is {}: {}", answer.status, answer.body.trim())),
-                Err(error) => Err(error),
-            }
+    pub(super) async fn becomes(
+        &mut self,
+        path: &str,
+        status: u16,
+        limit: Duration,
+    ) -> Result<Duration, String> {
+        self.until(limit, async |subject| match subject.probe(path).await {
+            Ok(answer) if answer.status == status => Ok(()),
+            Ok(answer) => Err(format!("{path} is {}: {}", answer.status, answer.body.trim())),
+            Err(error) => Err(error),
         })
         .await
     }
@@ -138,10 +140,6 @@ impl Subject {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-
-    pub(super) fn home(&self) -> &Path {
-        self.home.path()
     }
 
     /// What it said on stderr.

@@ -27,7 +27,8 @@ impl MountedVolume {
         fs::create_dir_all(&volume.path).map_err(Error::io("make a volume"))?;
         volume.swap(files)?;
         for (name, _) in files {
-            symlink(format!("..data/{name}"), volume.path.join(name)).map_err(Error::io("link a file of a volume"))?;
+            symlink(format!("..data/{name}"), volume.path.join(name))
+                .map_err(Error::io("link a file of a volume"))?;
         }
         Ok(volume)
     }
@@ -47,7 +48,8 @@ impl MountedVolume {
         let now = self.directory();
         fs::create_dir(self.path.join(&now)).map_err(Error::io("make a version of a volume"))?;
         for (name, content) in files {
-            fs::write(self.path.join(&now).join(name), content).map_err(Error::io("write a file of a volume"))?;
+            fs::write(self.path.join(&now).join(name), content)
+                .map_err(Error::io("write a file of a volume"))?;
         }
         let (next, data) = (self.path.join("..data_tmp"), self.path.join("..data"));
         symlink(&now, &next).map_err(Error::io("link a version of a volume"))?;

@@ -12,8 +12,24 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(in crate::conformance) async fn exit_codes(kit: &Conformance<'_>) -> Vec<Finding> {
     let wrong_port = [("HAFNIUM__HTTP__PORT", "not-a-port")];
     let mut findings = vec![
-        ends(kit, "2 for an argument that is not known", &["--no-such-flag"], &[], 2, "--no-such-flag").await,
-        ends(kit, "78 for a value that can't be", &[], &wrong_port, 78, "HAFNIUM__HTTP__PORT").await,
+        ends(
+            kit,
+            "2 for an argument that is not known",
+            &["--no-such-flag"],
+            &[],
+            2,
+            "--no-such-flag",
+        )
+        .await,
+        ends(
+            kit,
+            "78 for a value that can't be",
+            &[],
+            &wrong_port,
+            78,
+            "HAFNIUM__HTTP__PORT",
+        )
+        .await,
     ];
     if !kit.dependencies.is_empty() {
         findings.push(without_dependencies(kit).await);
@@ -49,7 +65,9 @@ async fn ends(
     code: i32,
     says: &str,
 ) -> Finding {
-    let more = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let more = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let arguments: Vec<String> = kit
         .arguments
         .iter()

@@ -36,7 +36,10 @@ impl Mounts {
         let config = config.map(|volume| ("HAFNIUM_CONFIG_DIR".to_owned(), shown(volume.path())));
         let secret = self.secret.as_ref().map(|volume| {
             let file = volume.path().join(rotation::FILE);
-            ("HAFNIUM__ADMIN__TOKEN".to_owned(), format!("file:{}", shown(&file)))
+            (
+                "HAFNIUM__ADMIN__TOKEN".to_owned(),
+                format!("file:{}", shown(&file)),
+            )
         });
         config.into_iter().chain(secret).collect()
     }
@@ -51,7 +54,11 @@ pub(in crate::conformance) async fn life(kit: &Conformance<'_>, report: &mut Rep
     let (mut mounts, mut subject) = match begun {
         Ok(begun) => begun,
         Err(reason) => {
-            report.add(vec![Finding::not_run(Case::Start, "the service is started", &reason)]);
+            report.add(vec![Finding::not_run(
+                Case::Start,
+                "the service is started",
+                &reason,
+            )]);
             return not_run(kit, report, &reason);
         }
     };
@@ -59,7 +66,13 @@ pub(in crate::conformance) async fn life(kit: &Conformance<'_>, report: &mut Rep
     if let Err(reason) = is_ready {
         return not_run(kit, report, &reason);
     }
-    for case in [Case::Probes, Case::Loss, Case::Reload, Case::Rotation, Case::Sigterm] {
+    for case in [
+        Case::Probes,
+        Case::Loss,
+        Case::Reload,
+        Case::Rotation,
+        Case::Sigterm,
+    ] {
         if kit.declared_out(case, report) {
             continue;
         }
@@ -76,7 +89,13 @@ pub(in crate::conformance) async fn life(kit: &Conformance<'_>, report: &mut Rep
 
 /// The service never became ready: nothing can be said of the rest.
 fn not_run(kit: &Conformance<'_>, report: &mut Report, reason: &str) {
-    for case in [Case::Probes, Case::Loss, Case::Reload, Case::Rotation, Case::Sigterm] {
+    for case in [
+        Case::Probes,
+        Case::Loss,
+        Case::Reload,
+        Case::Rotation,
+        Case::Sigterm,
+    ] {
         if !kit.declared_out(case, report) {
             report.add(vec![Finding::not_run(case, "the service is ready", reason)]);
         }

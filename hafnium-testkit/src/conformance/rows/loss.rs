@@ -91,7 +91,10 @@ async fn health(subject: &Subject, name: &str) -> Result<String, String> {
     let check = checks.iter().find(|check| check["name"] == name);
     let Some(check) = check else {
         let known: Vec<_> = checks.iter().filter_map(|check| check["name"].as_str()).collect();
-        return Err(format!("there is no check {name}; there are: {}", known.join(", ")));
+        return Err(format!(
+            "there is no check {name}; there are: {}",
+            known.join(", ")
+        ));
     };
     Ok(check["health"].as_str().unwrap_or_default().to_owned())
 }

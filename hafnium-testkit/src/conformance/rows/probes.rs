@@ -26,6 +26,11 @@ pub(super) async fn probes(subject: &Subject) -> Vec<Finding> {
     let asked = format!("{} probes of a ready service are 200", ROUNDS * 3);
     vec![
         Finding::wrong(Case::Probes, asked, &wrong),
-        Finding::timed(Case::Probes, "the slowest answer, connecting included", slowest, LIMIT),
+        Finding::timed(
+            Case::Probes,
+            "the slowest answer, connecting included",
+            slowest,
+            LIMIT,
+        ),
     ]
 }

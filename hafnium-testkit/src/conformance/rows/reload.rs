@@ -26,13 +26,22 @@ pub(super) async fn reload(
     mounts: &mut Mounts,
 ) -> Vec<Finding> {
     let Some(volume) = &mut mounts.config else {
-        return vec![Finding::not_run(CASE, "a mounted key changes", "nothing is mounted")];
+        return vec![Finding::not_run(
+            CASE,
+            "a mounted key changes",
+            "nothing is mounted",
+        )];
     };
     let load = load(kit, subject, Kind::Http1Kept);
     let mut findings = Vec::new();
     for (value, signal, limit, what) in [
         (VALUES[1], None, BY_FILE, "a changed file is in force"),
-        (VALUES[2], Some(Signal::HUP), BY_SIGNAL, "SIGHUP: a changed file is in force"),
+        (
+            VALUES[2],
+            Some(Signal::HUP),
+            BY_SIGNAL,
+            "SIGHUP: a changed file is in force",
+        ),
     ] {
         if let Err(error) = volume.swap(&[(KEY, value)]) {
             findings.push(Finding::not_run(CASE, what, error.to_string()));

@@ -49,7 +49,10 @@ pub(super) async fn rotation(
 /// Whether the token lets a caller of another host in. The header of a proxy makes this one such a caller.
 async fn admitted(subject: &Subject, token: &str) -> Result<(), String> {
     let bearer = format!("Bearer {token}");
-    let headers = [("x-forwarded-for", "192.0.2.1"), ("authorization", bearer.as_str())];
+    let headers = [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("authorization", bearer.as_str()),
+    ];
     match ask(subject.admin, "/config", &headers).await {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => Err(format!("/config is {}: {}", answer.status, answer.body.trim())),

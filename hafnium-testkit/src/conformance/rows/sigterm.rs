@@ -54,20 +54,30 @@ pub(super) async fn sigterm(kit: &Conformance<'_>, subject: &mut Subject) -> Vec
     tokio::time::sleep(Duration::from_millis(200)).await;
     for (kind, load) in loads {
         let tally = load.finish().await;
-        let finding = Finding::wrong(CASE, format!("requests that failed, {}", kind.as_str()), &failures(&tally));
+        let finding = Finding::wrong(
+            CASE,
+            format!("requests that failed, {}", kind.as_str()),
+            &failures(&tally),
+        );
         let note = format!("{} sent", tally.sent);
-        findings.push(if finding.note.is_empty() { finding.noting(note) } else { finding });
+        findings.push(if finding.note.is_empty() {
+            finding.noting(note)
+        } else {
+            finding
+        });
     }
     let what = "SIGTERM to the end, with exit code 0";
-    findings.push(match subject.ends(GRACE.saturating_sub(signalled.elapsed())).await {
-        Ok((status, _)) if status.code() == Some(0) => {
-            Finding::timed(CASE, what, signalled.elapsed(), GRACE)
-        }
-        Ok((status, _)) => {
-            let ended = format!("{}: {}", told(status), subject.last_words());
-            Finding::wrong(CASE, what, &[ended])
-        }
-        Err(reason) => Finding::late(CASE, what, GRACE, reason),
-    });
+    findings.push(
+        match subject.ends(GRACE.saturating_sub(signalled.elapsed())).await {
+            Ok((status, _)) if status.code() == Some(0) => {
+                Finding::timed(CASE, what, signalled.elapsed(), GRACE)
+            }
+            Ok((status, _)) => {
+                let ended = format!("{}: {}", told(status), subject.last_words());
+                Finding::wrong(CASE, what, &[ended])
+            }
+            Err(reason) => Finding::late(CASE, what, GRACE, reason),
+        },
+    );
     findings
 }

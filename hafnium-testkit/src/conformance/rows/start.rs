@@ -42,7 +42,11 @@ pub(super) async fn start(
 async fn routes(kit: &Conformance<'_>, subject: &Subject) -> Finding {
     let mut wrong = Vec::new();
     let default = ["/".to_owned()];
-    let paths = if kit.routes.is_empty() { &default[..] } else { &kit.routes };
+    let paths = if kit.routes.is_empty() {
+        &default[..]
+    } else {
+        &kit.routes
+    };
     for path in paths {
         match ask(subject.port, path, &[]).await {
             Ok(answer) if (200..300).contains(&answer.status) => {}
