@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Everything works from a fresh clone, as root and as a normal user.
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint format clippy deny snapshots matrix lint-setup api docs bench figures prove audit
+.PHONY: help test demo lint format clippy deny snapshots matrix lint-setup api reference docs bench figures prove audit
 MAKEFLAGS += --no-print-directory
 
 # One shape for every cargo call: another set of packages or features would rebuild what others built.
@@ -46,6 +46,15 @@ api: ## renew docs/api, the snapshot of each crate's public API
 	@scripts/setup build
 	@scripts/api-snapshots renew
 	@git --no-pager diff --stat -- docs/api
+
+reference: ## renew docs/reference: every key of the configuration, and its JSON Schema
+	@scripts/setup build servers kafka
+	cargo build $(ALL)
+	@mkdir -p docs/reference
+	@export CONFORMANCE_CASE=reference; program=$${CARGO_TARGET_DIR:-target}/debug/conformance; \
+	$$program config --reference >docs/reference/config.md && \
+	$$program config --schema >docs/reference/config.schema.json
+	@git --no-pager diff --stat -- docs/reference
 
 docs: ## the API documentation, in target/doc/
 	@scripts/setup build

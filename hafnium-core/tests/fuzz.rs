@@ -6,10 +6,17 @@
 
 #[path = "fuzz/config.rs"]
 mod config;
+#[path = "fuzz/forwarded.rs"]
+mod forwarded;
 #[path = "fuzz/frame.rs"]
 mod frame;
 
 #[test]
 fn config_values_and_units_are_read_or_refused_and_never_panic() {
     frame::replay("config_values_and_units", config::fuzz_config_values_and_units);
+}
+
+#[test]
+fn forwarded_headers_are_believed_only_as_far_as_a_trusted_proxy_wrote_them() {
+    frame::replay("forwarded_headers", forwarded::fuzz_forwarded_headers);
 }

@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config_command::ConfigArguments;
 
 /// What to do, and with which overrides.
 #[derive(Debug, Parser)]
@@ -27,18 +30,69 @@ pub(crate) struct Overrides {
 }
 
 /// The commands; `run` when none is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Run the service until it is told to stop (the default)
     Run,
     /// Load the configuration and reach every dependency once, then exit: 0, 69 (unavailable) or 78 (configuration)
+    ///
+    /// Warns of what is lax in prod and dr, and of secrets that can't rotate.
     Check,
+    /// Print each effective value and where it came from, secrets as ***; needs no dependency and no environment
+    Config(ConfigArguments),
     /// Apply the database migrations, then exit; meant for an init container
     Migrate,
     /// Ask the running service on this host whether it is live: exit 0 or 1; meant for images without a shell
     Healthcheck,
     /// Print name and version
     Version,
+    /// Print the completions of this command line for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What stands below the help of each command; `$` is the program.
+const EXAMPLES: [(&str, &str); 7] = [
+    (
+        "run",
+        "  ENVIRONMENT=prod $ run\n  $ run --environment dev --set http.port=9000\n  $ run --set telemetry.log_filter=info,sqlx=debug",
+    ),
+    (
+        "check",
+        "  $ check --environment prod\n  HAFNIUM_CONFIG_DIR=/etc/hafnium $ check",
+    ),
+    (
+        "config",
+        "  $ config\n  $ config --format json | jq '.entries[] | select(.origin != \"default\")'\n  $ config --schema > config.schema.json\n  $ config --reference > configuration.md",
+    ),
+    ("migrate", "  DATABASE_URL=postgres://app@db/ledger $ migrate"),
+    (
+        "healthcheck",
+        "  $ healthcheck\n  HEALTHCHECK CMD [\"/$\", \"healthcheck\"]   (in a Dockerfile)",
+    ),
+    ("version", "  $ version"),
+    (
+        "completions",
+        "  $ completions bash > /etc/bash_completion.d/$\n  $ completions zsh > ~/.zfunc/_$\n  $ completions fish > ~/.config/fish/completions/$.fish",
+    ),
+];
+
+/// Below the help of the whole.
+const OVERVIEW: &str = "Examples:\n  $                          the same as $ run\n  $ check --environment prod\n  $ config --set http.port=9000\n\nExit codes: 0 clean, 1 failure, 2 usage, 69 a required dependency is unavailable, 75 the drain was incomplete,\n78 invalid configuration. SIGHUP reads the configuration and the secrets again.";
+
+/// The command line of the service `name`.
+pub(crate) fn line(name: &'static str, version: &'static str) -> clap::Command {
+    let mut line = CommandLine::command()
+        .name(name)
+        .version(version)
+        .after_help(OVERVIEW.replace('$', name));
+    for (command, examples) in EXAMPLES {
+        let examples = format!("Examples:\n{}", examples.replace('$', name));
+        line = line.mut_subcommand(command, |command| command.after_help(examples));
+    }
+    line
 }
 
 /// Reads `arguments` for the service `name`.
@@ -47,8 +101,7 @@ pub(crate) fn parse(
     version: &'static str,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<CommandLine, clap::Error> {
-    let command = CommandLine::command().name(name).version(version);
-    command
+    line(name, version)
         .try_get_matches_from(arguments)
         .and_then(|matches| CommandLine::from_arg_matches(&matches))
 }
@@ -74,6 +127,22 @@ mod tests {
                 (Some(Command::Check), vec!["a.b=c".to_owned()])
             );
         }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in line("svc", "1.2.3").get_subcommands() {
+            let examples = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                examples.contains("  svc ") || examples.contains(" svc "),
+                "{}: {examples}",
+                command.get_name()
+            );
+        }
+        line("svc", "1.2.3").debug_assert();
     }
 
     #[test]

@@ -34,6 +34,8 @@ mod build;
 mod check;
 mod classify;
 mod command;
+mod completions;
+mod config_command;
 mod declaration;
 mod ending;
 mod healthcheck;

@@ -24,11 +24,15 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         loader,
         ..
     } = service;
+    let databases = declarations
+        .dependencies
+        .iter()
+        .any(|dependency| matches!(dependency, Dependency::Postgres(_)));
     declarations.dependencies.retain(|dependency| {
         matches!(dependency, Dependency::Postgres(declaration) if declaration.migrations.is_some())
     });
     if declarations.dependencies.is_empty() {
-        return Err(Ending::new(Exit::Usage, format!("{name} declares no migrations")));
+        return Err(nothing_to_migrate(name, databases));
     }
     let config = loader
         .environment_optional()
@@ -49,6 +53,17 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         migrated?;
         Ok(Ending::clean())
     }))
+}
+
+fn nothing_to_migrate(name: &str, databases: bool) -> Ending {
+    let lacks = match databases {
+        true => "no migrations of its databases",
+        false => "no database",
+    };
+    Ending::new(
+        Exit::Usage,
+        format!("{name} declares {lacks}, so there is nothing to migrate"),
+    )
 }
 
 /// Applies what is missing, database by database, and says what was done.

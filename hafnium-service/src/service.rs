@@ -23,7 +23,7 @@ use crate::ending::Ending;
 use crate::runtime::RuntimeSettings;
 use crate::setup::SetupError;
 use crate::upstream::UpstreamDeclaration;
-use crate::{check, healthcheck, run};
+use crate::{check, completions, config_command, healthcheck, run};
 
 /// A service: declared here without any I/O, bound and run by [`Service::run`].
 ///
@@ -183,6 +183,8 @@ impl<S: Send + Sync + 'static> Service<S> {
             Command::Migrate => migrate(self),
             Command::Healthcheck => healthcheck::healthcheck(&self.loader),
             Command::Version => version(self.name, self.version),
+            Command::Config(arguments) => config_command::config(&self.loader, &arguments),
+            Command::Completions { shell } => completions::completions(self.name, self.version, shell),
         };
         ending.unwrap_or_else(|ending| ending).conclude()
     }

@@ -39,12 +39,12 @@ async fn a_hang_up_takes_over_the_log_filter_and_names_what_needs_a_restart() {
     assert!(logs_requests(&service).await);
     service.write(
         "hafnium.toml",
-        "[telemetry]\nlog_filter = \"info,hafnium::access=off\"\n\n[http]\nrequest_timeout = \"7s\"\n",
+        "[telemetry]\nlog_filter = \"info,hafnium::access=off\"\n\n[http]\nheader_limit = \"64KiB\"\n",
     );
     service.signal(Signal::HUP);
     service
         .logged("the restart", START, |line| {
-            line["key"] == "http.request_timeout" && line.to_string().contains("needs a restart")
+            line["key"] == "http.header_limit" && line.to_string().contains("needs a restart")
         })
         .await;
     service

@@ -7,31 +7,17 @@ use tokio::time::Instant;
 
 use super::Admin;
 use super::answer::json_answer;
-use crate::config::Entry;
 use crate::context::Context;
 
-/// Secrets show as `***`, and where they were read.
+/// As the command `config` prints it with `--format json`: secrets show as `***`, and where they were read.
 pub(super) async fn config(State(admin): State<Admin>) -> Response {
     let live = admin.cx.config();
     let (config, standing) = (live.current(), live.standing());
-    let entry = |entry: &Entry| {
-        json!({
-            "key": entry.key,
-            "value": entry.value,
-            "origin": entry.origin.to_string(),
-            "secret": entry.secret.as_ref().map(ToString::to_string),
-        })
-    };
-    let entries: Vec<Value> = config.entries().iter().map(entry).collect();
     let refused: Vec<String> = standing.refused.iter().map(ToString::to_string).collect();
-    let body = json!({
-        "environment": config.environment().as_str(),
-        "place": place(&admin.cx),
-        "confirmed_seconds_ago": standing.age(Instant::now()).as_secs_f64(),
-        "refused": refused,
-        "needs_a_restart": standing.restart,
-        "entries": entries,
-    });
+    let mut body = config.render_json();
+    body["confirmed_seconds_ago"] = json!(standing.age(Instant::now()).as_secs_f64());
+    body["refused"] = json!(refused);
+    body["needs_a_restart"] = json!(standing.restart);
     json_answer(true, &body)
 }
 

@@ -94,7 +94,8 @@ fn is_secret(node: Option<&Node>) -> bool {
     node.is_some_and(|node| matches!(node.value, Value::Secret(_)))
 }
 
-fn is_reloadable(shape: Shape<'_>) -> bool {
+/// Whether the key may change while the service runs.
+pub(crate) fn is_reloadable(shape: Shape<'_>) -> bool {
     let says = |shape: Shape<'_>| shape.keyword(RELOADABLE).and_then(serde_json::Value::as_bool);
     says(shape) == Some(true) || says(shape.plain()) == Some(true)
 }

@@ -20,6 +20,7 @@ use super::origin::Origin;
 use super::pending;
 use super::ports;
 use super::problem::{ConfigError, Problem, ProblemKind};
+use super::reference::Reference;
 use super::section::Section;
 use super::sources::Sources;
 use super::tree::Node;
@@ -160,6 +161,18 @@ impl Loader {
     /// The JSON Schema (2020-12) of everything declared.
     pub fn schema(&self) -> serde_json::Value {
         self.catalogue().to_json()
+    }
+
+    /// The reference of everything declared, in Markdown: each key with its variables, what is accepted, its default,
+    /// whether it changes without a restart, and what it means.
+    pub fn reference(&self) -> String {
+        let page = Reference {
+            service: &self.service,
+            catalogue: &self.catalogue(),
+            declared: &self.declared,
+            aliases: &by_key(&self.bindings()),
+        };
+        page.render()
     }
 
     fn catalogue(&self) -> Catalogue {

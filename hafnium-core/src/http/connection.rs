@@ -191,7 +191,12 @@ pub(super) async fn serve<S>(
     let builder = builder(shared.header_limit);
     let mut served = pin!(builder.serve_connection_with_upgrades(io, service));
 
-    let mut look = pin!(tokio::time::sleep(shared.limits().header));
+    let now = Instant::now();
+    let first = match connection.activity.advise(shared.limits(), now) {
+        Advice::Keep(until) => until,
+        Advice::Finish | Advice::Cut => now,
+    };
+    let mut look = pin!(tokio::time::sleep_until(first));
     let mut stopped: Option<Instant> = None;
     let mut finishing = false;
     loop {

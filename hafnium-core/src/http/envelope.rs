@@ -21,12 +21,13 @@ use super::body::{Fault, Reading, guarded};
 use super::compress::{Encoding, compress};
 use super::connection::Exchange;
 use super::gate::{Gate, Pass, Shed};
+use super::reload::follow;
 use super::request_id::{REQUEST_ID, RequestId};
 use super::rules::Rules;
 use super::settings::HttpSettings;
 use crate::component::BoxFuture;
 use crate::context::Context;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, wire};
 use crate::metrics::Counter;
 use crate::problem::Problem;
 
@@ -71,6 +72,7 @@ pub fn envelope(router: Router, settings: &HttpSettings, cx: &Context) -> Router
         queue_full: shed.with(&[("reason", "queue_full")]),
         queue_time: shed.with(&[("reason", "queue_time")]),
     });
+    follow(&shared, cx);
     // The limit is enforced here; axum's own would cut larger configured ones to 2 MB.
     router
         .layer(DefaultBodyLimit::disable())
@@ -174,9 +176,17 @@ impl Shared {
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
-        let deadline = Deadline::after(rules.request_timeout);
+        // Who waits less long than we do is believed; nobody makes us work longer.
+        let limit = match wire::time_left(request.headers()) {
+            Some(left) => left.min(rules.request_timeout),
+            None => rules.request_timeout,
+        };
+        let deadline = Deadline::after(limit);
         let (request, reading) = guarded(request, rules.body_limit, rules.body_timeout)?;
         let pass = self.turn(rules, deadline).await?;
+        if deadline.is_past() {
+            return Err(late().not_run());
+        }
         let served = id.clone().scope(async { inner.call(request).await });
         let answer = AssertUnwindSafe(deadline.scope(served)).catch_unwind();
         let answered = deadline.bound("the handler", answer).await;
@@ -196,9 +206,9 @@ impl Shared {
                 Err(Problem::of(StatusCode::INTERNAL_SERVER_ERROR).code("panic"))
             }
             Err(_) if reading.as_deref().is_some_and(Reading::is_waiting) => Err(silent()),
-            Err(late) => {
-                tracing::warn!(route, request_id = id.as_str(), waited = ?late.waited, "request timed out");
-                Err(Problem::of(StatusCode::GATEWAY_TIMEOUT).code("deadline_exceeded"))
+            Err(exceeded) => {
+                tracing::warn!(route, request_id = id.as_str(), waited = ?exceeded.waited, "request timed out");
+                Err(late())
             }
         }
     }
@@ -210,18 +220,22 @@ impl Shared {
         let shed = match deadline.bound("its turn", self.gate.queue(rules.room)).await {
             Ok(Ok(pass)) => return Ok(pass),
             Ok(Err(shed)) => shed,
-            Err(_) => Shed::WaitedTooLong,
+            Err(_) => return Err(late().not_run()),
         };
         match shed {
             Shed::QueueFull => self.queue_full.add(1),
             Shed::WaitedTooLong => self.queue_time.add(1),
         }
-        Err(Problem::overloaded(shed.code()))
+        Err(Problem::overloaded(shed.code()).not_run())
     }
 }
 
 fn is_error(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
+}
+
+fn late() -> Problem {
+    Problem::of(StatusCode::GATEWAY_TIMEOUT).code("deadline_exceeded")
 }
 
 fn silent() -> Problem {

@@ -25,6 +25,7 @@ mod gate;
 mod loopback;
 mod mount;
 mod network;
+mod reload;
 mod request_id;
 mod rules;
 mod server;

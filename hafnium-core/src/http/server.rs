@@ -19,6 +19,7 @@ use super::bind::Bound;
 use super::connection::{Connection, Peer};
 use super::forwarded::{Caller, Trust};
 use super::loopback::{LOOPBACK_LIMIT, loopback};
+use super::reload::follow;
 use super::settings::HttpSettings;
 use crate::component::{BoxFuture, Component, StartError, Stopped};
 use crate::context::Context;
@@ -82,6 +83,10 @@ impl Shared {
         self.current.load().limits
     }
 
+    pub(super) fn adopt(&self, limits: Limits, trust: Trust) {
+        self.current.store(Arc::new(Current { limits, trust }));
+    }
+
     pub(super) fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Caller {
         let current = self.current.load();
         current.trust.caller(peer.address.ip(), peer.scheme, headers)
@@ -132,10 +137,12 @@ impl HttpSettings {
         };
         #[cfg(not(feature = "tls"))]
         self.refuse_tls()?;
-        Server::start(bound, router, serving, cx.lifecycle(), Some(cx.health()))
+        let server = Server::start(bound, router, serving, cx.lifecycle(), Some(cx.health()))?;
+        follow(&server.shared, cx);
+        Ok(server)
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits {
             header: self.header_timeout.get(),
             idle: self.idle_timeout.get(),

@@ -94,14 +94,17 @@ impl Problem {
             .detail(format!("the body is larger than {limit}"))
     }
 
-    /// 503 of a request that was not begun, because too many others are under way.
+    /// 503, because too many requests are under way.
     pub(crate) fn overloaded(code: &'static str) -> Self {
-        Self {
-            code: Some(code),
-            outcome: Some(Outcome::NotRun),
-            retry_after: Some(RETRY_AFTER_SECONDS),
-            ..Self::of(StatusCode::SERVICE_UNAVAILABLE)
-        }
+        Self::of(StatusCode::SERVICE_UNAVAILABLE)
+            .code(code)
+            .retry_after(RETRY_AFTER_SECONDS)
+    }
+
+    /// The handler was not asked.
+    pub(crate) fn not_run(mut self) -> Self {
+        self.outcome = Some(Outcome::NotRun);
+        self
     }
 
     /// The problem of a classified error, by the table of the module.

@@ -13,10 +13,15 @@ use hafnium::kafka::{Failure, Record};
 use hafnium::{Service, SetupError};
 
 fn main() -> ExitCode {
-    let service = Service::new("conformance", env!("CARGO_PKG_VERSION"));
+    let case = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
+    let name = if case == "reference" {
+        "hafnium"
+    } else {
+        "conformance"
+    };
+    let service = Service::new(name, env!("CARGO_PKG_VERSION"));
     let consuming =
         |service: Service| service.consumer("payments", |one| one.topic("payments").group("conformance"));
-    let case = std::env::var("CONFORMANCE_CASE").unwrap_or_default();
     match case.as_str() {
         "database" => service.postgres("ledger", |ledger| ledger).run(serve),
         "cache" => service.redis("velocity").run(serve),
@@ -26,6 +31,16 @@ fn main() -> ExitCode {
             .redis("velocity")
             .kafka("events")
             .run(serve),
+        // Everything that has keys, for docs/reference.
+        "reference" => service
+            .postgres("ledger", |ledger| ledger)
+            .redis("velocity")
+            .kafka("events")
+            .run(serve),
+        "settings" => service
+            .settings::<Settings>()
+            .alias("SECRET_KEY", "settings.secret_key")
+            .run(async |_| Ok(())),
         "unhandled-consumer" => consuming(service).run(serve),
         "misspelled-consumer" => consuming(service).run(async |app| {
             app.consume("paymnets", ignore);
@@ -40,6 +55,24 @@ fn main() -> ExitCode {
         other => lifecycle::case(other, service)
             .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
     }
+}
+
+/// A service's own keys.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// What everyone is greeted with.
+    #[serde(default = "hello")]
+    #[schemars(extend("x-reloadable" = true))]
+    #[allow(dead_code, reason = "only shown")]
+    greeting: String,
+    /// Signs the sessions.
+    #[allow(dead_code, reason = "only shown")]
+    secret_key: hafnium::secret::Secret,
+}
+
+fn hello() -> String {
+    "Hello".to_owned()
 }
 
 async fn serve(app: hafnium::App) -> Result<(), SetupError> {

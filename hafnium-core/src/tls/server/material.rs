@@ -12,16 +12,16 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
 use crate::http::{ClientCertificate, TlsSettings, TlsVersion};
-use crate::secret::Secret;
+use crate::secret::{Secret, Value};
 
 static ONLY_1_3: [&SupportedProtocolVersion; 1] = [&TLS13];
 static SINCE_1_2: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
 /// The secrets behind a configuration of rustls, and what does not change.
 pub(super) struct Texts {
-    pub(super) certificate: Secret,
-    pub(super) key: Secret,
-    pub(super) client_ca: Option<Secret>,
+    certificate: Secret,
+    key: Secret,
+    client_ca: Option<Secret>,
     client_certificate: ClientCertificate,
     versions: &'static [&'static SupportedProtocolVersion],
 }
@@ -62,22 +62,31 @@ impl Texts {
         })
     }
 
-    /// What the secrets are good for now. The error names the key and repeats nothing of a value.
-    pub(super) fn build(&self) -> Result<Material, String> {
-        let chain = certificates("tls.certificate", self.certificate.current().expose())?;
+    /// Certificate, key, and the CA of clients where there is one.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let secrets = [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()];
+        secrets.into_iter().flatten().cloned().collect()
+    }
+
+    /// What the values of [`Texts::secrets`] are good for. The error names the key and repeats nothing of a value.
+    pub(super) fn read(&self, values: &[Arc<Value>]) -> Result<Material, String> {
+        let [certificate, key, client_ca @ ..] = values else {
+            return Err("tls.key: missing beside tls.certificate".to_owned());
+        };
+        let chain = certificates("tls.certificate", certificate.expose())?;
         let ends = chain.first().and_then(|own| ends(own));
         let ends = ends.ok_or("tls.certificate: the first certificate can't be read")?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.current().expose().as_bytes())
+        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
             .map_err(|_| "tls.key: there is no private key in PEM form")?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.versions)
             .map_err(|error| format!("tls.minimum_version: {error}"))?;
-        let builder = match &self.client_ca {
+        let builder = match client_ca.first() {
             None => builder.with_no_client_auth(),
             Some(ca) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in certificates("tls.client_ca", ca.current().expose())? {
+                for certificate in certificates("tls.client_ca", ca.expose())? {
                     roots
                         .add(certificate)
                         .map_err(|_| "tls.client_ca: a certificate can't be read")?;

@@ -1,0 +1,261 @@
+//! Each command of a service's own binary, as a person or an orchestrator runs it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Ended, Launch};
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Planted where a secret stands; must never be seen.
+const CANARY: &str = "kanarienvogel-2b9c";
+
+fn conformance(case: &str, arguments: &[&str]) -> Launch {
+    let launch = Launch::new(env!("CARGO_BIN_EXE_conformance")).variable("CONFORMANCE_CASE", case);
+    arguments
+        .iter()
+        .fold(launch, |launch, argument| launch.argument(*argument))
+}
+
+/// Runs to a clean end; gives what was printed.
+async fn printed(launch: Launch) -> String {
+    let ended = launch.finish(LIMIT).await;
+    ended.exited(0);
+    let Ended { stdout, stderr, .. } = ended;
+    assert!(!format!("{stdout}{stderr}").contains(CANARY), "a secret is shown");
+    stdout
+}
+
+#[tokio::test]
+async fn config_shows_each_value_with_its_origin_and_secrets_as_stars() {
+    let launch = conformance("settings", &["config", "--set", "region=eu-west-1"])
+        .file("hafnium.toml", "[settings]\ngreeting = \"Hi\"\n")
+        .variable("SECRET_KEY", CANARY);
+    let text = printed(launch).await;
+    for line in [
+        "# conformance, environment staging: said by ENVIRONMENT",
+        "http.request_timeout = 30s (default)",
+        "region = eu-west-1 (--set)",
+        "role = active (default)",
+        "settings.greeting = Hi (hafnium.toml:2)",
+        "telemetry.log_format = json (HAFNIUM__TELEMETRY__LOG_FORMAT)",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no line {line:?}:\n{text}"
+        );
+    }
+    let secret = text
+        .lines()
+        .find(|line| line.starts_with("settings.secret_key"))
+        .unwrap();
+    assert!(
+        secret.starts_with("settings.secret_key = *** (SECRET_KEY, env:SECRET_KEY, version "),
+        "{secret}"
+    );
+}
+
+#[tokio::test]
+async fn config_is_also_a_document() {
+    let launch = conformance("settings", &["config", "--format", "json"]).variable("SECRET_KEY", CANARY);
+    let document: serde_json::Value = serde_json::from_str(&printed(launch).await).unwrap();
+    assert_eq!(document["environment"], "staging");
+    assert_eq!(document["place"]["role"], "active");
+    let values = document["entries"].as_array().unwrap();
+    let value = |key: &str| values.iter().find(|value| value["key"] == key).unwrap();
+    assert_eq!(value("settings.greeting")["value"], "Hello");
+    assert_eq!(value("settings.greeting")["origin"], "default");
+    assert_eq!(value("settings.secret_key")["value"], "***");
+    assert_eq!(value("settings.secret_key")["secret"], "env:SECRET_KEY");
+    assert!(value("settings.secret_key")["version"].is_string());
+}
+
+#[tokio::test]
+async fn config_shows_what_is_set_also_where_something_is_missing_and_says_so() {
+    let ended = conformance("settings", &["config"]).finish(LIMIT).await;
+    let report = ended.exited(78);
+    assert!(
+        ended.stdout.contains("settings.greeting = Hello (default)"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        report.contains("settings.secret_key: missing; set it in hafnium.toml or as HAFNIUM__SETTINGS__SECRET_KEY or SECRET_KEY"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn config_needs_no_environment_where_something_deployed_it_and_keeps_the_strict_rules() {
+    let deployed = |launch: Launch| {
+        launch
+            .variable("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+            .variable("ENVIRONMENT", "")
+            .variable("SECRET_KEY", "x")
+    };
+    let text = printed(deployed(conformance("settings", &["config"]))).await;
+    assert!(
+        text.starts_with("# conformance, environment prod: nobody said which, and the strict rules hold")
+    );
+    let launch = conformance("settings", &["config"]).file("hafnium.toml", "settings.secret_key = \"x\"\n");
+    let ended = deployed(launch).variable("SECRET_KEY", "").finish(LIMIT).await;
+    assert!(
+        ended.exited(78).contains("outside dev only a reference may"),
+        "{ended:?}"
+    );
+    // The others that do without one: a usage error or a refused connection is not a missing environment.
+    for (command, code) in [("version", 0), ("migrate", 2), ("healthcheck", 1)] {
+        let ended = deployed(conformance("settings", &[command])).finish(LIMIT).await;
+        assert!(!ended.exited(code).contains("environment"), "{ended:?}");
+    }
+    for command in ["run", "check"] {
+        let ended = deployed(conformance("settings", &[command])).finish(LIMIT).await;
+        assert!(
+            ended.exited(78).contains("set ENVIRONMENT or --environment"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn schema_and_reference_hold_the_services_own_keys() {
+    let schema = printed(conformance("settings", &["config", "--schema"])).await;
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(schema.pointer("/properties/settings").is_some(), "{schema}");
+    let reference = printed(conformance("settings", &["config", "--reference"])).await;
+    for row in [
+        "| `settings.greeting`<br>`HAFNIUM__SETTINGS__GREETING` | text | `Hello` | live | What everyone is greeted with. |",
+        "| `settings.secret_key`<br>`HAFNIUM__SETTINGS__SECRET_KEY`<br>`SECRET_KEY` | a secret, or a reference such as \
+         env:NAME or file:/path | **required** |  | Signs the sessions. |",
+    ] {
+        assert!(
+            reference.lines().any(|line| line == row),
+            "no row {row}:\n{reference}"
+        );
+    }
+    let ended = conformance("", &["config", "--schema", "--reference"])
+        .finish(LIMIT)
+        .await;
+    assert!(ended.exited(2).contains("cannot be used with"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn version_names_the_service() {
+    let version = format!("conformance {}\n", env!("CARGO_PKG_VERSION"));
+    for argument in ["version", "--version"] {
+        assert_eq!(printed(conformance("", &[argument])).await, version);
+    }
+}
+
+#[tokio::test]
+async fn help_names_every_command_and_shows_examples() {
+    let help = printed(conformance("", &["--help"])).await;
+    let commands = [
+        "run",
+        "check",
+        "config",
+        "migrate",
+        "healthcheck",
+        "version",
+        "completions",
+    ];
+    for command in commands {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(command)),
+            "{help}"
+        );
+        let help = printed(conformance("", &[command, "--help"])).await;
+        assert!(
+            help.contains("Examples:\n") && help.contains("conformance"),
+            "{help}"
+        );
+        assert!(
+            help.contains("--set <KEY=VALUE>") && help.contains("--environment <NAME>"),
+            "{help}"
+        );
+    }
+    assert!(help.contains("78 invalid configuration"), "{help}");
+}
+
+#[tokio::test]
+async fn completions_are_printed_for_each_shell() {
+    for (shell, begins) in [
+        ("bash", "_conformance()"),
+        ("zsh", "#compdef conformance"),
+        ("fish", "complete -c conformance"),
+    ] {
+        let script = printed(conformance("", &["completions", shell])).await;
+        assert!(
+            script.contains(begins) && script.contains("healthcheck"),
+            "{shell}: {script}"
+        );
+    }
+    let ended = conformance("", &["completions", "tcsh"]).finish(LIMIT).await;
+    assert!(ended.exited(2).contains("possible values: bash"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn migrate_says_where_there_is_nothing_to_migrate() {
+    for (case, reason) in [
+        (
+            "cache",
+            "conformance declares no database, so there is nothing to migrate",
+        ),
+        (
+            "database",
+            "conformance declares no migrations of its databases, so there is nothing to migrate",
+        ),
+    ] {
+        let ended = conformance(case, &["migrate"]).finish(LIMIT).await;
+        assert_eq!(ended.exited(2).trim(), reason);
+    }
+}
+
+#[tokio::test]
+async fn a_running_service_is_live_to_healthcheck_and_a_missing_one_is_not() {
+    let mut service = conformance("", &[]).start();
+    service.ready(LIMIT).await;
+    let asked = conformance("", &["healthcheck"]).variable("HAFNIUM__ADMIN__PORT", service.admin.to_string());
+    assert_eq!(printed(asked).await, "");
+    let ended = conformance("", &["healthcheck"]).finish(LIMIT).await;
+    assert!(ended.exited(1).contains("/livez: "), "{ended:?}");
+    service.stop(LIMIT).await.exited(0);
+}
+
+#[tokio::test]
+async fn set_and_environment_win_over_everything_else() {
+    let launch = conformance(
+        "",
+        &[
+            "config",
+            "--environment",
+            "production",
+            "--set",
+            "http.request_timeout=9s",
+        ],
+    )
+    .file(
+        "hafnium.prod.toml",
+        "[http]\nrequest_timeout = \"8s\"\nheader_timeout = \"7s\"\n",
+    )
+    .variable("HAFNIUM__HTTP__REQUEST_TIMEOUT", "6s");
+    let text = printed(launch).await;
+    for line in [
+        "# conformance, environment prod: said by --environment",
+        "environment = production (--environment)",
+        "http.request_timeout = 9s (--set)",
+        "http.header_timeout = 7s (hafnium.prod.toml:3)",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no line {line:?}:\n{text}"
+        );
+    }
+    let ended = conformance("", &["config", "--set", CANARY]).finish(LIMIT).await;
+    assert!(
+        ended.exited(78).contains("--set: argument 1 is not of the form"),
+        "{ended:?}"
+    );
+    assert!(!ended.stderr.contains(CANARY));
+}
