@@ -22,6 +22,8 @@ pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod referee;
+#[cfg(feature = "postgres")]
+pub mod sandbox;
 
 pub use error::Error;
 #[cfg(feature = "postgres")]

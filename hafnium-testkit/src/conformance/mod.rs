@@ -58,6 +58,7 @@ pub struct Conformance<'a> {
     not_applicable: Vec<(Case, String)>,
     only: Option<Vec<Case>>,
     ready_within: Duration,
+    grace: Duration,
 }
 
 impl<'a> Conformance<'a> {
@@ -73,6 +74,7 @@ impl<'a> Conformance<'a> {
             not_applicable: Vec::new(),
             only: None,
             ready_within: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
         }
     }
 
@@ -134,6 +136,12 @@ impl<'a> Conformance<'a> {
     /// How long the service may take from its start to its readiness; default 30 s.
     pub fn ready_within(mut self, limit: Duration) -> Self {
         self.ready_within = limit;
+        self
+    }
+
+    /// How long the service may take from SIGTERM to its end; default 30 s, as a platform grants by default.
+    pub fn grace(mut self, limit: Duration) -> Self {
+        self.grace = limit;
         self
     }
 

@@ -1,7 +1,5 @@
 //! What was recorded last arrives, also where one thread has to do it all.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
 use crate::conformance::Conformance;
@@ -11,7 +9,6 @@ use crate::conformance::report::{Case, Finding};
 use crate::conformance::subject::told;
 
 const CASE: Case = Case::Flush;
-const GRACE: Duration = Duration::from_secs(30);
 /// The trace of the last request before the signal.
 const TRACE: [u8; 16] = *b"\x4b\xf9\x2f\x35\x77\xb3\x4d\xa6\xa3\xce\x92\x9d\x0e\x0e\x47\x36";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -40,7 +37,7 @@ pub(in crate::conformance) async fn flush(kit: &Conformance<'_>) -> Vec<Finding>
         Err(reason) => return vec![Finding::not_run(CASE, what, reason)],
     };
     subject.signal(Signal::TERM);
-    match subject.ends(GRACE).await {
+    match subject.ends(kit.grace).await {
         Ok((status, took)) if status.code() == Some(0) => {
             let missing = match collector.holds(&TRACE) {
                 true => Vec::new(),
@@ -48,13 +45,13 @@ pub(in crate::conformance) async fn flush(kit: &Conformance<'_>) -> Vec<Finding>
             };
             vec![
                 Finding::wrong(CASE, what, &missing),
-                Finding::timed(CASE, "one worker: SIGTERM to the end", took, GRACE),
+                Finding::timed(CASE, "one worker: SIGTERM to the end", took, kit.grace),
             ]
         }
         Ok((status, _)) => {
             let ended = format!("{}: {}", told(status), subject.last_words());
             vec![Finding::wrong(CASE, what, &[ended])]
         }
-        Err(reason) => vec![Finding::late(CASE, what, GRACE, reason)],
+        Err(reason) => vec![Finding::late(CASE, what, kit.grace, reason)],
     }
 }

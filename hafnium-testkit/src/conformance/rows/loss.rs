@@ -30,10 +30,18 @@ async fn one(dependency: &Dependency<'_>, subject: &mut Subject) -> Vec<Finding>
         format!("alive while {name} is away"),
         format!("the return of {name} is seen, and ready"),
     );
+    let mut wrong = Vec::new();
+    // A check that has not run yet is not up either: its loss would be seen at once.
+    if let Err(reason) = watch(subject, name, true, dependency.back_within, &mut wrong).await {
+        return vec![Finding::not_run(
+            CASE,
+            lost,
+            format!("before it was lost: {reason}"),
+        )];
+    }
     if let Err(reason) = (dependency.lose)().await {
         return vec![Finding::not_run(CASE, lost, reason)];
     }
-    let mut wrong = Vec::new();
     let seen = watch(subject, name, false, dependency.noticed_within, &mut wrong).await;
     let begun = Instant::now();
     while begun.elapsed() < AWAY {

@@ -15,8 +15,6 @@ const BEFORE: Duration = Duration::from_millis(500);
 /// The kit asks the service to serve on for 2 s; the load balancer notices after three quarters of it.
 const NOTICED: Duration = Duration::from_millis(1500);
 const NOT_READY: Duration = Duration::from_secs(1);
-/// What a platform grants by default.
-const GRACE: Duration = Duration::from_secs(30);
 
 pub(super) async fn sigterm(kit: &Conformance<'_>, subject: &mut Subject) -> Vec<Finding> {
     let loads: Vec<(Kind, Load)> = Kind::ALL
@@ -68,15 +66,15 @@ pub(super) async fn sigterm(kit: &Conformance<'_>, subject: &mut Subject) -> Vec
     }
     let what = "SIGTERM to the end, with exit code 0";
     findings.push(
-        match subject.ends(GRACE.saturating_sub(signalled.elapsed())).await {
+        match subject.ends(kit.grace.saturating_sub(signalled.elapsed())).await {
             Ok((status, _)) if status.code() == Some(0) => {
-                Finding::timed(CASE, what, signalled.elapsed(), GRACE)
+                Finding::timed(CASE, what, signalled.elapsed(), kit.grace)
             }
             Ok((status, _)) => {
                 let ended = format!("{}: {}", told(status), subject.last_words());
                 Finding::wrong(CASE, what, &[ended])
             }
-            Err(reason) => Finding::late(CASE, what, GRACE, reason),
+            Err(reason) => Finding::late(CASE, what, kit.grace, reason),
         },
     );
     findings
