@@ -19,6 +19,8 @@ mod slots;
 mod source;
 mod store;
 mod value;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 pub use bundle::{Bundle, BundleError};
 pub use fixed::{Fixed, fixed};

@@ -6,15 +6,20 @@ use hafnium_core::Deadline;
 use hafnium_core::config::{Config, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::{Signals, StartSettings};
+#[cfg(feature = "vault")]
+use hafnium_core::secret::vault::{Vault, VaultSection, VaultSettings};
 use hafnium_core::secret::{self, OpenError, Provider, Secrets, SecretsSettings};
 
 use crate::ending::Ending;
 
 /// Declares what can be said of secrets.
 pub(crate) fn declare(loader: Loader) -> Loader {
-    loader
+    let loader = loader
         .section::<SecretsSettings>()
-        .check(SecretsSettings::problems)
+        .check(SecretsSettings::problems);
+    #[cfg(feature = "vault")]
+    let loader = loader.section::<VaultSection>().check(VaultSettings::problems);
+    loader
 }
 
 /// Fetches the secrets that `config` needs from elsewhere, by the deadline of the start.
@@ -64,6 +69,14 @@ pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_sec
 )]
 fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
     let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
+    #[cfg(feature = "vault")]
+    {
+        let settings = config.get::<VaultSection>()?;
+        if settings.address.is_some() {
+            let vault = Vault::new(&settings).map_err(|error| Ending::new(Exit::Configuration, error))?;
+            providers.push(Arc::new(vault));
+        }
+    }
     Ok(providers)
 }
 

@@ -24,9 +24,11 @@ pub mod redis;
 pub mod referee;
 #[cfg(feature = "postgres")]
 pub mod sandbox;
+pub mod vault;
 
 pub use error::Error;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresCluster;
 pub use proxy::Proxy;
 pub use referee::{Figures, Referee};
+pub use vault::VaultServer;

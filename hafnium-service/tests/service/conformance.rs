@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             .postgres("ledger", |ledger| ledger)
             .redis("velocity")
             .kafka("events")
+            .upstream("scoring", |scoring| scoring)
             .run(serve),
         "settings" => service
             .settings::<Settings>()
