@@ -61,23 +61,54 @@ pub(crate) async fn during<T>(
 pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What answers references, by the features of this build. None reaches out before it is asked.
-#[allow(
-    unused_mut,
-    unused_variables,
-    clippy::unnecessary_wraps,
-    reason = "without features there is no provider"
-)]
 fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
-    let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
-    #[cfg(feature = "vault")]
-    {
-        let settings = config.get::<VaultSection>()?;
-        if settings.address.is_some() {
-            let vault = Vault::new(&settings).map_err(|error| Ending::new(Exit::Configuration, error))?;
-            providers.push(Arc::new(vault));
-        }
+    Ok([aws(), vault(config)?].into_iter().flatten().collect())
+}
+
+#[cfg(feature = "aws")]
+#[allow(clippy::unnecessary_wraps, reason = "there is none without the feature")]
+fn aws() -> Option<Arc<dyn Provider>> {
+    Some(Arc::new(secret::Aws::new()))
+}
+
+#[cfg(not(feature = "aws"))]
+fn aws() -> Option<Arc<dyn Provider>> {
+    None
+}
+
+/// Vault, where an address of one is configured.
+#[cfg(feature = "vault")]
+fn vault(config: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
+    let settings = config.get::<VaultSection>()?;
+    if settings.address.is_none() {
+        return Ok(None);
     }
-    Ok(providers)
+    let vault = Vault::new(&settings).map_err(|error| Ending::new(Exit::Configuration, error))?;
+    Ok(Some(Arc::new(vault)))
+}
+
+#[cfg(not(feature = "vault"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "settings that can't work are an error with the feature"
+)]
+fn vault(_: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
+    Ok(None)
+}
+
+/// Lets no core dump be written, which would hold every secret; in `dev` a dump is worth more.
+pub(crate) fn leave_no_core_dump(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if config.environment().is_dev() {
+        return;
+    }
+    // A limit of one byte is below what a file needs, and is how Linux is told that a program that dumps are piped to,
+    // which heeds no other limit, gets none either.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let current = Some(maximum.map_or(1, |maximum| maximum.min(1)));
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current, maximum }) {
+        tracing::warn!(%error, "core dumps can't be turned off");
+    }
 }
 
 /// A line for each secret that no rotation reaches, for `check`.

@@ -6,6 +6,7 @@
 //!
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
+pub mod aws;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "dev-services")]
