@@ -82,16 +82,29 @@ pub struct Classified {
     retryable: bool,
     fault: Fault,
     code: &'static str,
+    retry_after: Option<Duration>,
 }
 
 impl Classified {
-    /// The answer with these four parts.
+    /// The answer with these four parts; nobody said when to come back.
     pub const fn new(outcome: Outcome, retryable: bool, fault: Fault, code: &'static str) -> Self {
         Self {
             outcome,
             retryable,
             fault,
             code,
+            retry_after: None,
+        }
+    }
+
+    /// What `error` answers.
+    pub fn of(error: &(impl Classify + ?Sized)) -> Self {
+        Self {
+            outcome: error.outcome(),
+            retryable: error.retryable(),
+            fault: error.fault(),
+            code: error.code(),
+            retry_after: error.retry_after(),
         }
     }
 }
@@ -108,5 +121,8 @@ impl Classify for Classified {
     }
     fn code(&self) -> &'static str {
         self.code
+    }
+    fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }

@@ -6,6 +6,8 @@
 
 #[path = "fuzz/config.rs"]
 mod config;
+#[path = "fuzz/deadline.rs"]
+mod deadline;
 #[path = "fuzz/forwarded.rs"]
 mod forwarded;
 #[path = "fuzz/frame.rs"]
@@ -14,6 +16,11 @@ mod frame;
 #[test]
 fn config_values_and_units_are_read_or_refused_and_never_panic() {
     frame::replay("config_values_and_units", config::fuzz_config_values_and_units);
+}
+
+#[test]
+fn deadlines_in_headers_are_read_or_ignored_and_never_beyond_a_day() {
+    frame::replay("deadline_headers", deadline::fuzz_deadline_headers);
 }
 
 #[test]

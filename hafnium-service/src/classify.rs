@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use hafnium_core::{Classified, Classify, DeadlineExceeded};
+use hafnium_core::resilience::{BreakerOpen, BulkheadFull};
+use hafnium_core::{Classified, DeadlineExceeded};
 
 /// The answer of the first error in the chain of `error` that any crate of the house knows; `None` where none does.
 ///
@@ -24,7 +25,7 @@ pub fn classify(error: &(dyn Error + 'static)) -> Option<Classified> {
 fn one(error: &(dyn Error + 'static)) -> Option<Classified> {
     #[cfg(feature = "postgres")]
     if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-        return Some(answer(&hafnium_data::postgres::classify(error)));
+        return Some(Classified::of(&hafnium_data::postgres::classify(error)));
     }
     #[cfg(feature = "redis")]
     if let Some(error) = error.downcast_ref::<redis::RedisError>() {
@@ -32,11 +33,13 @@ fn one(error: &(dyn Error + 'static)) -> Option<Classified> {
     }
     #[cfg(feature = "kafka")]
     if let Some(error) = error.downcast_ref::<hafnium_stream::SendError>() {
-        return Some(answer(error));
+        return Some(Classified::of(error));
     }
-    error.downcast_ref::<DeadlineExceeded>().map(answer)
-}
-
-fn answer(error: &impl Classify) -> Classified {
-    Classified::new(error.outcome(), error.retryable(), error.fault(), error.code())
+    if let Some(open) = error.downcast_ref::<BreakerOpen>() {
+        return Some(Classified::of(open));
+    }
+    if let Some(full) = error.downcast_ref::<BulkheadFull>() {
+        return Some(Classified::of(full));
+    }
+    error.downcast_ref::<DeadlineExceeded>().map(Classified::of)
 }

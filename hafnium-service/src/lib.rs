@@ -67,7 +67,7 @@ pub use setup::{NotDeclared, SetupError};
 
 pub use hafnium_core::{
     Classified, Classify, Component, Context, Deadline, DeadlineExceeded, Fault, Outcome, StartError,
-    Stopped, config, health, lifecycle, metrics, secret, tasks,
+    Stopped, config, health, lifecycle, metrics, resilience, secret, tasks,
 };
 pub use {axum, tracing};
 

@@ -102,6 +102,27 @@ mod tests {
         assert_eq!(Problem::from(Outer(late)).status(), StatusCode::GATEWAY_TIMEOUT);
     }
 
+    #[tokio::test]
+    async fn what_a_breaker_or_a_bulkhead_refused_is_a_503_also_through_a_question_mark() {
+        use hafnium_core::resilience::{Breaker, BreakerSettings, Bulkhead, BulkheadSettings};
+        let mut settings = BreakerSettings::default();
+        settings.minimum_calls = 1;
+        let breaker = Breaker::new("b", &settings);
+        let late = || DeadlineExceeded::new("a reply", Duration::from_secs(1));
+        let failed = breaker.call(async { Err::<(), _>(late()) }).await.unwrap_err();
+        assert_eq!(Problem::from(failed).status(), StatusCode::GATEWAY_TIMEOUT);
+        let refused = breaker.call(async { Err::<(), _>(late()) }).await.unwrap_err();
+        let response = Problem::from(refused).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["retry-after"], "5");
+        let mut settings = BulkheadSettings::default();
+        (settings.max_concurrent, settings.max_queued) = (1, 0);
+        let bulkhead = Bulkhead::new("b", &settings);
+        let _held = bulkhead.enter().await.unwrap();
+        let refused = bulkhead.run(async { Err::<(), _>(late()) }).await.unwrap_err();
+        assert_eq!(Problem::from(refused).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
     #[test]
     fn an_unknown_error_is_a_500_and_does_not_show_its_text() {
         let problem = Problem::from(std::io::Error::other("canary"));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use hafnium_core::resilience::{BreakerOpen, BulkheadFull};
 use hafnium_core::{Classify, DeadlineExceeded};
 
 use crate::producer::SendError;
@@ -160,6 +161,12 @@ fn own(error: &(dyn Error + 'static)) -> Option<(Disposition, &'static str)> {
     if let Some(error) = error.downcast_ref::<SendError>() {
         return Some((disposition_of(error), error.code()));
     }
+    if let Some(error) = error.downcast_ref::<BreakerOpen>() {
+        return Some((disposition_of(error), error.code()));
+    }
+    if let Some(error) = error.downcast_ref::<BulkheadFull>() {
+        return Some((disposition_of(error), error.code()));
+    }
     let error = error.downcast_ref::<DeadlineExceeded>()?;
     Some((disposition_of(error), error.code()))
 }
@@ -196,6 +203,21 @@ mod tests {
         assert_eq!(
             failure.reason(),
             "writing the score: invalid digit found in string"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_bulkhead_refused_is_retried_under_its_own_class() {
+        use hafnium_core::resilience::{Bulkhead, BulkheadSettings};
+        let mut settings = BulkheadSettings::default();
+        (settings.max_concurrent, settings.max_queued) = (1, 0);
+        let bulkhead = Bulkhead::new("b", &settings);
+        let _held = bulkhead.enter().await.unwrap();
+        let refused = bulkhead.run(async { Ok::<_, std::io::Error>(()) }).await;
+        let failure = Failure::from(refused.unwrap_err());
+        assert_eq!(
+            (failure.disposition(), failure.class()),
+            (Disposition::Retry, "bulkhead.full")
         );
     }
 

@@ -14,7 +14,8 @@ use crate::record::Record;
 /// `Ok` means done: the offset may pass the record. A record may come again (after a crash, or after a rebalance that
 /// could not wait), so its effect should be keyed by something in it.
 ///
-/// The future is dropped at its next await when it exceeds the consumer's `handler_timeout`, when its partition is
+/// The future is dropped at its next await when it exceeds the consumer's `handler_timeout` or the record's own deadline
+/// (see [`ConsumerSpec::past_deadline`](crate::ConsumerSpec::past_deadline)), when its partition is
 /// taken away and can't wait longer, and when the service ends; [`Deadline::current`](hafnium_core::Deadline::current)
 /// is the attempt's limit for every client used inside. A panic counts as a failure to be retried.
 ///

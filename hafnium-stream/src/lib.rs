@@ -22,7 +22,7 @@ mod settings;
 mod shown;
 mod trouble;
 
-pub use consumer::{Consumer, ConsumerSpec, MissingTopic, Order, SpecError, StartAt};
+pub use consumer::{Consumer, ConsumerSpec, MissingTopic, Order, PastDeadline, SpecError, StartAt};
 pub use failure::{Disposition, Failure};
 pub use handler::{Decode, Handler, Json, Raw};
 pub use kafka::Kafka;

@@ -43,14 +43,14 @@ pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// assert_eq!(wire::time_left(&headers), Some(Duration::from_secs(1)));
 /// ```
 pub fn time_left(headers: &HeaderMap) -> Option<Duration> {
-    let known: [(&HeaderName, fn(&[u8]) -> Parsed); 3] = [
-        (&REQUEST_TIMEOUT_MS, millis),
-        (&GRPC_TIMEOUT, grpc),
-        (&ENVOY_TIMEOUT_MS, envoy),
+    let known: [(HeaderName, Parse); 3] = [
+        (REQUEST_TIMEOUT_MS, millis),
+        (GRPC_TIMEOUT, grpc),
+        (ENVOY_TIMEOUT_MS, envoy),
     ];
     let mut nearest = None;
     for (name, parse) in known {
-        for value in headers.get_all(name) {
+        for value in headers.get_all(&name) {
             match parse(value.as_bytes().trim_ascii()) {
                 Parsed::Left(left) => nearest = Some(nearest.map_or(left, |other: Duration| other.min(left))),
                 Parsed::Unlimited => {}
@@ -99,6 +99,8 @@ enum Parsed {
     Unlimited,
     Malformed,
 }
+
+type Parse = fn(&[u8]) -> Parsed;
 
 fn millis(text: &[u8]) -> Parsed {
     match digits(text) {

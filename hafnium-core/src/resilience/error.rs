@@ -6,19 +6,19 @@ use super::breaker::BreakerOpen;
 use super::bulkhead::BulkheadFull;
 use crate::classify::{Classify, Fault, Outcome};
 
-/// Why a guarded call did not succeed: it was not let through, or it failed by itself.
+/// Why a guarded call did not succeed: it was not let through, or it failed by itself. The source says more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError<E> {
     /// The breaker is open: nothing was called.
-    #[error(transparent)]
+    #[error("the call was not made")]
     Open(#[from] BreakerOpen),
     /// The bulkhead had no room: nothing was called.
-    #[error(transparent)]
+    #[error("the call was not made")]
     Full(#[from] BulkheadFull),
     /// The call's own error.
-    #[error("{0}")]
-    Failed(E),
+    #[error("the call failed")]
+    Failed(#[source] E),
 }
 
 impl<E> CallError<E> {

@@ -43,3 +43,8 @@ pub use bulkhead::{Bulkhead, BulkheadFull, BulkheadSettings};
 pub use error::CallError;
 pub use registry::Breakers;
 pub use retry::{RetryPolicy, RetrySettings};
+
+/// Its examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/resilience.md")]
+mod guide {}

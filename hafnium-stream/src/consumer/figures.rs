@@ -12,6 +12,7 @@ pub(crate) struct Figures {
     duration: Histogram,
     retries: Counter,
     dead_letters: Counter,
+    past_deadline: Counter,
     topics: HashMap<String, Topic>,
 }
 
@@ -54,6 +55,11 @@ impl Figures {
                 "{message}",
                 "Records acknowledged by the dead-letter topic",
             ),
+            past_deadline: metrics.counter(
+                "hafnium.consumer.past_deadline",
+                "{attempt}",
+                "Attempts that were due when the record's own deadline had passed",
+            ),
             topics,
         }
     }
@@ -74,6 +80,10 @@ impl Figures {
                 self.duration.with(labels).record(seconds);
             }),
         }
+    }
+
+    pub(crate) fn past_deadline(&self, topic: &str) {
+        self.past_deadline.with(&labels(topic, &self.group)).add(1);
     }
 
     pub(crate) fn retried(&self, topic: &str, failure: &Failure) {

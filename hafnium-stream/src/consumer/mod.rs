@@ -19,7 +19,8 @@ mod rebalance;
 mod spec;
 mod state;
 mod tracker;
+mod wanted;
 mod work;
 
 pub use component::Consumer;
-pub use spec::{ConsumerSpec, MissingTopic, Order, SpecError, StartAt};
+pub use spec::{ConsumerSpec, MissingTopic, Order, PastDeadline, SpecError, StartAt};

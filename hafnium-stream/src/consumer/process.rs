@@ -22,10 +22,14 @@ use super::figures::Figures;
 use super::lane::{LaneKey, Lanes};
 use super::lease::Lease;
 use super::spec::ConsumerSpec;
+use super::wanted::{self, Limit};
 use super::work::{End, Event, RawRecord, Work};
 use crate::failure::{Disposition, Failure};
 use crate::handler::{Decode, Handler};
 use crate::record::Record;
+
+/// The class of a failure because of the record's own deadline.
+const PAST_DEADLINE: &str = "past_deadline";
 
 /// A decoder and a handler behind one type.
 pub(crate) trait Process: Send + Sync + 'static {
@@ -242,7 +246,23 @@ impl Workshop {
     /// One attempt, within its time, with every way to fail turned into a [`Failure`].
     async fn attempt(&self, raw: &RawRecord, attempt: u32) -> Result<(), Failure> {
         let begun = Instant::now();
-        let deadline = Deadline::after(self.spec.handler_timeout);
+        let spec = &self.spec;
+        let limit = wanted::limit(
+            &raw.headers,
+            spec.handler_timeout,
+            spec.past_deadline,
+            SystemTime::now(),
+        );
+        if matches!(limit, Limit::Late(_) | Limit::Unwanted) {
+            self.figures.past_deadline(&raw.topic);
+        }
+        let (deadline, late) = match limit {
+            Limit::Handler(left) | Limit::Late(left) => (Deadline::after(left), "handler_timeout"),
+            Limit::Record(left) => (Deadline::after(left), PAST_DEADLINE),
+            Limit::Unwanted => {
+                return Err(Failure::dead_letter("its deadline has passed").with_class(PAST_DEADLINE));
+            }
+        };
         let handled = AssertUnwindSafe(async {
             match self.process.attempt(raw, attempt) {
                 Ok(handled) => handled.await,
@@ -257,7 +277,7 @@ impl Workshop {
             Ok(Err(panic)) => {
                 Err(Failure::retry(format!("the handler panicked: {}", said(&*panic))).with_class("panic"))
             }
-            Err(error) => Err(Failure::retry(error).with_class("handler_timeout")),
+            Err(error) => Err(Failure::retry(error).with_class(late)),
         };
         let failure = result.as_ref().err();
         self.figures

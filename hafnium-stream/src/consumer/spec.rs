@@ -24,6 +24,7 @@ pub struct ConsumerSpec {
     pub(crate) max_in_flight: usize,
     pub(crate) max_in_flight_bytes: u64,
     pub(crate) handler_timeout: Duration,
+    pub(crate) past_deadline: PastDeadline,
     pub(crate) max_attempts: u32,
     pub(crate) backoff: (Duration, Duration),
     pub(crate) dead_letter_topic: Option<String>,
@@ -68,6 +69,19 @@ pub enum MissingTopic {
     Wait,
 }
 
+/// What to do with a record whose own deadline (the header `deadline-unix-ms`) has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum PastDeadline {
+    /// Handle it as if it had none: a record is a fact, and being late rarely makes it untrue. Counted in
+    /// `hafnium.consumer.past_deadline`.
+    #[default]
+    Handle,
+    /// Move it to the dead-letter topic without handling it, with the class `past_deadline`. For records that are
+    /// questions, to which a late answer is of no use. The letter keeps the header: sent back as it is, it comes again.
+    DeadLetter,
+}
+
 impl Default for ConsumerSpec {
     fn default() -> Self {
         Self::new()
@@ -87,6 +101,7 @@ impl ConsumerSpec {
             max_in_flight: 1000,
             max_in_flight_bytes: 32 << 20,
             handler_timeout: Duration::from_secs(30),
+            past_deadline: PastDeadline::default(),
             max_attempts: 10,
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             dead_letter_topic: None,
@@ -148,6 +163,15 @@ impl ConsumerSpec {
     /// key goes on only then.
     pub fn handler_timeout(mut self, limit: Duration) -> Self {
         self.handler_timeout = limit;
+        self
+    }
+
+    /// What to do with a record whose own deadline has passed; default [`PastDeadline::Handle`].
+    ///
+    /// The deadline is what its producer wrote ([`Message::deadline`](crate::Message::deadline)). Until it passes, an
+    /// attempt ends with it where it is nearer than the `handler_timeout`.
+    pub fn past_deadline(mut self, policy: PastDeadline) -> Self {
+        self.past_deadline = policy;
         self
     }
 

@@ -47,7 +47,8 @@ impl Producer {
     /// # Errors
     /// [`SendError`], whose outcome is `NotRun` when the record is certainly not in the topic (no room, refused), and
     /// `Unknown` when it may be (no acknowledgement in time).
-    pub async fn send(&self, message: Message) -> Result<Delivery, SendError> {
+    pub async fn send(&self, mut message: Message) -> Result<Delivery, SendError> {
+        message.stamp(Deadline::current(), SystemTime::now());
         let topic = self.cluster.topics.get(&message.topic);
         let span = span(&message.topic);
         let begun = Instant::now();

@@ -3,6 +3,8 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use hafnium_core::Deadline;
+use hafnium_core::deadline::wire;
 use serde::Serialize;
 
 /// A record to send.
@@ -24,6 +26,7 @@ pub struct Message {
     pub(crate) payload: Option<Bytes>,
     pub(crate) timestamp: Option<SystemTime>,
     pub(crate) headers: Vec<(String, Bytes)>,
+    carries_deadline: bool,
 }
 
 impl Message {
@@ -36,6 +39,7 @@ impl Message {
             payload: None,
             timestamp: None,
             headers: Vec::new(),
+            carries_deadline: false,
         }
     }
 
@@ -79,6 +83,26 @@ impl Message {
         self
     }
 
+    /// Sends the deadline of the task along ([`Deadline::current`]), as the header `deadline-unix-ms`; nothing where
+    /// none is in force. The consumer's handler then runs under it.
+    ///
+    /// Not done by default: a record may be read hours later, and most stay true. It is for those that are only worth
+    /// handling while someone waits for the answer.
+    pub fn deadline(mut self) -> Self {
+        self.carries_deadline = true;
+        self
+    }
+
+    /// Writes the header, if the message carries the deadline and `current` is one.
+    pub(crate) fn stamp(&mut self, current: Option<Deadline>, now: SystemTime) {
+        if let Some(deadline) = current.filter(|_| self.carries_deadline) {
+            let at = wire::unix_millis(deadline.remaining(), now);
+            self.headers.retain(|(name, _)| name != wire::DEADLINE_UNIX_MS);
+            self.headers
+                .push((wire::DEADLINE_UNIX_MS.to_owned(), at.to_string().into()));
+        }
+    }
+
     /// Where it goes.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -100,4 +124,32 @@ pub struct Delivery {
     pub partition: i32,
     /// The offset in the partition.
     pub offset: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn stamped(message: Message, current: Option<Deadline>) -> Vec<(String, Bytes)> {
+        let mut message = message;
+        message.stamp(current, SystemTime::UNIX_EPOCH + Duration::from_secs(100));
+        message.headers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_in_force_is_sent_along_only_where_the_message_carries_it() {
+        let soon = Some(Deadline::after(Duration::from_millis(2500)));
+        let header = |value: &'static str| vec![("deadline-unix-ms".to_owned(), Bytes::from(value))];
+        assert_eq!(stamped(Message::to("t"), soon), []);
+        assert_eq!(stamped(Message::to("t").deadline(), None), []);
+        assert_eq!(stamped(Message::to("t").deadline(), soon), header("102500"));
+        let forwarded = Message::to("t").header("deadline-unix-ms", "900000").deadline();
+        assert_eq!(
+            stamped(forwarded, soon),
+            header("102500"),
+            "one deadline, the present one"
+        );
+    }
 }

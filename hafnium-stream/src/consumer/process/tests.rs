@@ -10,6 +10,7 @@ use super::super::state::State;
 use super::*;
 use crate::handler::Json;
 use crate::kafka::Kafka;
+use crate::record::Headers;
 use crate::settings::KafkaSettings;
 
 /// (key, value, attempt, milliseconds since the start) of every attempt, in the order they began.
@@ -77,7 +78,12 @@ impl Bench {
     }
 
     fn put(&mut self, key: &'static str, value: u32) {
-        let raw = raw(key, value, self.next);
+        self.put_with(key, value, Default::default());
+    }
+
+    fn put_with(&mut self, key: &'static str, value: u32, headers: Headers) {
+        let mut raw = raw(key, value, self.next);
+        raw.headers = headers;
         self.next += 1;
         self.shop
             .accept(Work::new(raw, self.lease.clone(), 1, self.shop.events.clone()));
@@ -318,4 +324,79 @@ async fn a_handler_that_panics_when_it_is_dropped_stops_the_consumer_before_its_
     assert_eq!(halts, ["handling a record panicked: as the test asks"]);
     assert_eq!(ends, [(0, End::HandedBack), (1, End::HandedBack), (2, End::Done)]);
     assert_eq!(values(&log), [1, 3]);
+}
+
+/// A record's own deadline, that far from now.
+fn due_in(left: Duration) -> Headers {
+    let at = hafnium_core::deadline::wire::unix_millis(left, SystemTime::now());
+    let header = ("deadline-unix-ms".to_owned(), Bytes::from(at.to_string()));
+    [header].into_iter().collect()
+}
+
+/// What is left of the task's deadline, in whole seconds, as each attempt sees it.
+fn seconds_left(seen: &Arc<Mutex<Vec<u64>>>) -> impl Handler<u32> {
+    let seen = seen.clone();
+    move |_: Record<u32>| {
+        let seen = seen.clone();
+        async move {
+            let left = Deadline::current().unwrap().remaining();
+            seen.lock().unwrap().push(left.as_secs());
+            Ok(())
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_runs_under_the_records_deadline_where_it_is_nearer_than_its_timeout() {
+    let seen = Arc::default();
+    let spec = ConsumerSpec::new().order(super::super::spec::Order::ByPartition);
+    let mut bench = Bench::new(spec, seconds_left(&seen));
+    // Half a second of room for the machine: the system's clock is not paused.
+    bench.put_with("a", 1, due_in(Duration::from_millis(5500)));
+    bench.put_with("a", 2, due_in(Duration::from_secs(3600)));
+    bench.put("a", 3);
+    for offset in 0..3 {
+        assert_eq!(bench.ended().await, (offset, End::Done));
+    }
+    assert_eq!(*seen.lock().unwrap(), [5, 30, 30]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_exceeds_the_records_deadline_is_dropped_and_retried() {
+    let log = Log::default();
+    let handler = noting(&log, |_, attempt| async move {
+        if attempt == 1 {
+            std::future::pending().await
+        } else {
+            Ok(())
+        }
+    });
+    let mut bench = Bench::new(ConsumerSpec::new(), handler);
+    bench.put_with("a", 1, due_in(Duration::from_secs(2)));
+    assert_eq!(bench.ended().await, (0, End::Done));
+    let second = log.lock().unwrap()[1].3;
+    assert!((1000..4000).contains(&second), "second attempt after {second} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_past_its_deadline_is_handled_all_the_same_with_the_handlers_time() {
+    let seen = Arc::default();
+    let mut bench = Bench::new(ConsumerSpec::new(), seconds_left(&seen));
+    bench.put_with("a", 1, due_in(Duration::ZERO));
+    assert_eq!(bench.ended().await, (0, End::Done));
+    assert_eq!(*seen.lock().unwrap(), [30]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_says_so_does_not_handle_a_record_past_its_deadline() {
+    let log = Log::default();
+    let spec = ConsumerSpec::new().past_deadline(super::super::spec::PastDeadline::DeadLetter);
+    let mut bench = Bench::new(spec, noting(&log, |_, _| async { Ok(()) }));
+    bench.put_with("late", 1, due_in(Duration::ZERO));
+    bench.put("other", 2);
+    // Without brokers the letter can't be sent: the record is neither done nor handed back.
+    let (halts, ends) = bench.told().await;
+    assert!(halts.is_empty());
+    assert_eq!(ends, [(1, End::Done)]);
+    assert_eq!(values(&log), [2]);
 }
