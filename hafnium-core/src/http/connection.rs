@@ -86,6 +86,11 @@ impl Connection {
             .clone()
     }
 
+    /// Whether nothing is under way, down to the last byte of the last answer.
+    fn is_done(&self) -> bool {
+        self.exchanges().is_empty() && !self.activity.is_writing()
+    }
+
     fn begin(self: &Arc<Self>, request: &Request<Incoming>) -> Underway {
         self.activity.request(request.version() == Version::HTTP_2);
         let exchange = Arc::new(Exchange {
@@ -245,7 +250,7 @@ pub(super) async fn serve<S>(
                 let limits = shared.limits();
                 let advice = match stopped {
                     _ if connection.activity.is_stuck(limits, now) => Advice::Cut,
-                    _ if finishing && connection.exchanges().is_empty() => Advice::Cut,
+                    _ if finishing && connection.is_done() => Advice::Cut,
                     _ if finishing => Advice::Keep(now + FINISHING),
                     Some(at) => connection.activity.advise_stopping(at, now),
                     None => connection.activity.advise(limits, now),
