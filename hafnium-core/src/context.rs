@@ -24,6 +24,8 @@ pub struct ServiceInfo {
     pub instance: String,
     /// The commit it was built from, if the build said so.
     pub commit: Option<String>,
+    /// Further attributes of its telemetry, such as the environment and the region.
+    pub attributes: Vec<(&'static str, String)>,
 }
 
 impl ServiceInfo {
@@ -39,7 +41,15 @@ impl ServiceInfo {
             version: version.into(),
             instance,
             commit: None,
+            attributes: Vec::new(),
         }
+    }
+
+    /// With further attributes of its telemetry (see [`Config::attributes`]).
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: Vec<(&'static str, String)>) -> Self {
+        self.attributes = attributes;
+        self
     }
 }
 

@@ -164,3 +164,42 @@ fn the_place_is_parsed_and_validated() {
     let report = rig().report(loader().set("role=pasive"));
     assert!(report.contains("did you mean \"passive\"?"), "{report}");
 }
+
+#[test]
+fn the_names_of_the_place_are_names_and_an_empty_one_is_none() {
+    // The downward API gives an empty text for a label that the node does not have.
+    let config = rig()
+        .file("mounted/zone", "eu-west-1a\n")
+        .variable("HAFNIUM_CONFIG_DIR", "mounted")
+        .variable("HAFNIUM__REGION", "")
+        .load(loader().set("privacy_tier=restricted"))
+        .unwrap();
+    let place = config.place();
+    assert_eq!((place.region, place.zone.as_deref()), (None, Some("eu-west-1a")));
+    let attributes = config.attributes();
+    for wanted in [
+        ("deployment.environment.name", "dev"),
+        ("cloud.availability_zone", "eu-west-1a"),
+        ("hafnium.role", "active"),
+        ("hafnium.privacy_tier", "restricted"),
+    ] {
+        assert!(
+            attributes.contains(&(wanted.0, wanted.1.to_owned())),
+            "{wanted:?} in {attributes:?}"
+        );
+    }
+    assert!(!attributes.iter().any(|(name, _)| *name == "cloud.region"));
+    let report = rig().report(
+        loader()
+            .set("region=eu west")
+            .set("zone=-a")
+            .set("cell=a/b")
+            .set(format!("privacy_tier={}", "x".repeat(64))),
+    );
+    for key in ["region", "zone", "cell", "privacy_tier"] {
+        assert!(
+            report.contains(&format!("{key} (--set): expected letters, digits")),
+            "{report}"
+        );
+    }
+}

@@ -12,10 +12,17 @@ mod deadline;
 mod forwarded;
 #[path = "fuzz/frame.rs"]
 mod frame;
+#[path = "fuzz/probes.rs"]
+mod probes;
 
 #[test]
 fn config_values_and_units_are_read_or_refused_and_never_panic() {
     frame::replay("config_values_and_units", config::fuzz_config_values_and_units);
+}
+
+#[test]
+fn probe_queries_and_paths_are_answered_and_never_break_the_listener() {
+    frame::replay("probe_queries_and_paths", probes::fuzz_probe_queries_and_paths);
 }
 
 #[test]

@@ -222,3 +222,60 @@ async fn a_silent_heartbeat_is_a_stall_until_it_beats_or_is_dropped() {
     drop(heartbeat);
     assert!(registry.report().is_alive());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_changes_of_a_check_are_kept_with_their_times_and_reasons() {
+    let (registry, _tasks) = running();
+    let begun = Instant::now();
+    let broken = Arc::new(AtomicBool::new(false));
+    let state = broken.clone();
+    let check = Check::own("db").period(Duration::from_secs(10)).thresholds(2, 1);
+    let _check = registry.register(check, move || {
+        let broken = state.load(Ordering::Relaxed);
+        async move {
+            if broken {
+                Status::Down("refused".into())
+            } else {
+                Status::Up
+            }
+        }
+    });
+    sleep(Duration::from_secs(5)).await;
+    broken.store(true, Ordering::Relaxed);
+    sleep(Duration::from_secs(30)).await;
+    broken.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(15)).await;
+    let history = seen(&registry, "db").history;
+    let changes: Vec<_> = history
+        .iter()
+        .map(|change| (change.health, change.reason.as_deref()))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            (Health::Up, None),
+            (Health::Down, Some("refused")),
+            (Health::Up, None)
+        ]
+    );
+    // The second failure in a row: after two periods, each of 9 s to 11 s.
+    let down = (history[1].at - begun).as_secs_f64();
+    assert!((18.0..=22.1).contains(&down), "{down}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_heartbeat_of_the_runtime_beats_while_it_runs_and_ends_with_the_tasks() {
+    let (registry, tasks) = (Registry::new(), Tasks::new());
+    registry.watch_runtime(&tasks, Duration::from_secs(10));
+    for _ in 0..100 {
+        sleep(Duration::from_millis(777)).await;
+        let pulse = registry.report().pulses[0].clone();
+        assert_eq!(pulse.name, "runtime");
+        assert!(pulse.silent <= Duration::from_secs(1), "{pulse:?}");
+    }
+    tasks.stop().await;
+    assert!(
+        registry.report().pulses.is_empty(),
+        "what is stopped is not stuck"
+    );
+}

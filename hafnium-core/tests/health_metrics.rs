@@ -11,7 +11,7 @@ use hafnium_core::http::{HttpSettings, envelope};
 use hafnium_core::lifecycle::{Lifecycle, State, record};
 use hafnium_core::metrics::Metrics;
 use hafnium_core::propagation::Propagation;
-use hafnium_core::tasks::Tasks;
+use hafnium_core::tasks::{Every, Restart, Tasks};
 use hafnium_core::{Context, ServiceInfo};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::TextEncoder;
@@ -129,4 +129,55 @@ async fn a_panic_in_a_handler_is_counted() {
         recorded.value("hafnium_http_panics_total", "").as_deref(),
         Some("1")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_record_runs_failures_by_cause_restarts_skipped_ticks_and_how_many_exist() {
+    let recorded = Recorded::new();
+    let cx = hafnium_core::Context::new(
+        hafnium_core::ServiceInfo::new("tasks", "0"),
+        Registry::new(),
+        recorded.metrics.clone(),
+        hafnium_core::propagation::Propagation::none(),
+        Tasks::new(),
+        Lifecycle::new().watch(),
+    );
+    let tasks = cx.tasks();
+    let mut runs = 0;
+    tasks.spawn_with("follower", Restart::on_failure(), move || {
+        runs += 1;
+        let run = runs;
+        async move {
+            assert!(run != 1, "as the test asks");
+            if run == 2 {
+                return Err("refused");
+            }
+            std::future::pending().await
+        }
+    });
+    let mut ticks = 0;
+    let every = Every::new(Duration::from_secs(10))
+        .jitter(0.0)
+        .timeout(Duration::from_secs(25));
+    tasks.every("sweeper", every, move || {
+        ticks += 1;
+        sleep(Duration::from_secs(if ticks == 1 { 60 } else { 1 }))
+    });
+    sleep(Duration::from_secs(55)).await;
+    let value = |name: &str, labels: &str| recorded.value(&format!("hafnium_task_{name}"), labels);
+    // The run of 10 s was cut at 35 s, so that the ticks at 20 s and 30 s were skipped; those of 40 s and 50 s ran.
+    for (name, labels, expected) in [
+        ("runs_total", "task=\"follower\"", "2"),
+        ("failures_total", "cause=\"panic\"", "1"),
+        ("failures_total", "cause=\"error\"", "1"),
+        ("failures_total", "cause=\"timeout\"", "1"),
+        ("restarts_total", "task=\"follower\"", "2"),
+        ("runs_total", "task=\"sweeper\"", "3"),
+        ("skipped_total", "task=\"sweeper\"", "2"),
+        ("running", "task=\"sweeper\"", "1"),
+    ] {
+        assert_eq!(value(name, labels).as_deref(), Some(expected), "{name} {labels}");
+    }
+    tasks.stop().await;
+    assert_eq!(value("running", "task=\"sweeper\"").as_deref(), Some("0"));
 }

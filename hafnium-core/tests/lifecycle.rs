@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::lifecycle::{
-    Budget, Lifecycle, Phase, Plan, Progress, ShutdownSettings, State, start, stop,
+    Budget, Lifecycle, Phase, Plan, Progress, ShutdownSettings, StartSettings, State, start, stop,
 };
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{BoxFuture, Component, Context, Deadline, StartError, Stopped};
@@ -351,6 +351,48 @@ async fn a_configuration_that_cant_work_is_not_tried_twice() {
         failure.to_string(),
         "postgres.ledger: configuration can't work: no such database"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn components_start_one_after_the_other_in_the_order_of_their_declaration() {
+    struct Slow(&'static str, Log);
+    impl Component for Slow {
+        fn name(&self) -> &str {
+            self.0
+        }
+        fn start<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Result<(), StartError>> {
+            Box::pin(async {
+                self.1.lock().unwrap().push(format!("{} begins", self.0));
+                sleep(MOMENT).await;
+                self.1.lock().unwrap().push(format!("{} is there", self.0));
+                Ok(())
+            })
+        }
+        fn stop<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Stopped> {
+            Box::pin(async { Stopped::Clean })
+        }
+    }
+    let log = Log::default();
+    let parts: [Arc<dyn Component>; 2] =
+        ["postgres", "redis"].map(|name| Arc::new(Slow(name, log.clone())) as _);
+    let deadline = Deadline::after(FOREVER);
+    let started = start(&parts, &Context::standalone(), deadline, &Progress::new()).await;
+    started.unwrap();
+    assert_eq!(
+        *log.lock().unwrap(),
+        [
+            "postgres begins",
+            "postgres is there",
+            "redis begins",
+            "redis is there"
+        ]
+    );
+}
+
+#[test]
+fn all_components_together_have_30_seconds_to_start() {
+    let settings = StartSettings::default();
+    assert_eq!(settings.deadline.get(), Duration::from_secs(30));
 }
 
 /// The lines that were logged.

@@ -388,3 +388,15 @@ async fn a_blocking_task_that_ignores_its_cancellation_is_counted_and_named_and_
     );
     drop(release);
 }
+
+#[tokio::test]
+async fn a_panic_of_a_components_own_loop_is_fatal_although_it_is_no_task_of_the_service() {
+    let tasks = Tasks::new();
+    assert_eq!(tasks.guard("postgres.ledger", async { 7 }).await, Some(7));
+    tokio::spawn(tasks.guard("postgres.ledger", panics()));
+    assert_eq!(
+        tasks.fatal().await.to_string(),
+        "task postgres.ledger panicked: as the test asks"
+    );
+    tasks.stop().await;
+}

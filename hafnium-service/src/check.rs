@@ -10,6 +10,7 @@ use hafnium_core::{Component, Context, Deadline};
 
 use crate::assembly::assemble;
 use crate::ending::Ending;
+use crate::lax;
 use crate::runtime::{self, RuntimeSettings};
 use crate::secrets;
 use crate::service::Service;
@@ -26,8 +27,8 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
             "configuration: ok (environment {})",
             config.environment().as_str()
         ));
-        for remark in secrets::remarks(&config) {
-            say(&remark);
+        for remark in lax::warnings(&config).iter().chain(&secrets::remarks(&config)) {
+            say(remark);
         }
         let context = Context::standalone().with_secrets(secrets.clone());
         let assembly = assemble(&service.declarations, &config, &context)?;

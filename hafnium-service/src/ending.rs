@@ -63,13 +63,18 @@ impl Ending {
             };
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
-            let path = std::env::var_os(TERMINATION_LOG_VARIABLE);
-            let path = path.map_or_else(|| PathBuf::from(TERMINATION_LOG), PathBuf::from);
-            if let Err(error) = Exit::record(&path, &self.reason, &self.report) {
-                tracing::debug!(%error, "the termination log can't be written");
-            }
+            record(&self.reason, &self.report);
         }
         self.exit.into()
+    }
+}
+
+/// Leaves the reason where an orchestrator looks for it.
+pub(crate) fn record(reason: &str, report: &str) {
+    let path = std::env::var_os(TERMINATION_LOG_VARIABLE);
+    let path = path.map_or_else(|| PathBuf::from(TERMINATION_LOG), PathBuf::from);
+    if let Err(error) = Exit::record(&path, reason, report) {
+        tracing::debug!(%error, "the termination log can't be written");
     }
 }
 

@@ -39,6 +39,7 @@ mod config_command;
 mod declaration;
 mod ending;
 mod healthcheck;
+mod lax;
 #[cfg(feature = "postgres")]
 mod migrate;
 mod operate;

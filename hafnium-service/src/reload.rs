@@ -29,9 +29,8 @@ async fn follow_filter(mut changes: Changes, telemetry: Arc<Telemetry>) {
         let Ok(settings) = config.get::<TelemetrySettings>() else {
             continue;
         };
-        // Nothing stands for the default; every filter that comes here was found readable.
-        let filter = settings.log_filter.unwrap_or_default();
-        if let Err(error) = telemetry.set_log_filter(&filter) {
+        // Every filter that comes here was found readable.
+        if let Err(error) = telemetry.configure_log_filter(settings.log_filter.as_deref()) {
             tracing::error!("{error}");
         }
     }

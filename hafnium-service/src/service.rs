@@ -19,7 +19,7 @@ use crate::declaration::Declarations;
 use crate::declaration::Dependency;
 #[cfg(feature = "postgres")]
 use crate::declaration::PostgresDeclaration;
-use crate::ending::Ending;
+use crate::ending::{self, Ending};
 use crate::runtime::RuntimeSettings;
 use crate::setup::SetupError;
 use crate::upstream::UpstreamDeclaration;
@@ -159,7 +159,7 @@ impl<S: Send + Sync + 'static> Service<S> {
     /// are served until a signal or a fatal error, and then everything is stopped in order.
     ///
     /// Exit codes: 0 clean · 1 failure · 2 usage · 69 a required dependency is unavailable · 75 the drain was
-    /// incomplete · 78 invalid configuration.
+    /// incomplete · 78 invalid configuration · 101 a panic.
     pub fn run<F>(mut self, setup: F) -> ExitCode
     where
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
@@ -170,6 +170,9 @@ impl<S: Send + Sync + 'static> Service<S> {
                 Err(error) => {
                     // Help and version go to stdout with code 0, usage errors to stderr with code 2.
                     let _ = error.print();
+                    if error.use_stderr() {
+                        ending::record(error.to_string().lines().next().unwrap_or_default(), "");
+                    }
                     return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
                 }
             };

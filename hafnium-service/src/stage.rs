@@ -92,8 +92,9 @@ impl Stage {
     ) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
         let settings = config.get::<TelemetrySettings>()?;
         let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
-        let telemetry =
-            Telemetry::install(&settings, info).map_err(|error| Ending::new(Exit::Configuration, error))?;
+        let described = info.clone().with_attributes(config.attributes());
+        let telemetry = Telemetry::install(&settings, &described)
+            .map_err(|error| Ending::new(Exit::Configuration, error))?;
         Ok((runtime, Arc::new(telemetry)))
     }
 

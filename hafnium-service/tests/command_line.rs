@@ -259,3 +259,55 @@ async fn set_and_environment_win_over_everything_else() {
     );
     assert!(!ended.stderr.contains(CANARY));
 }
+
+#[tokio::test]
+async fn check_warns_of_each_lax_setting_in_prod_and_of_secrets_that_can_not_rotate_everywhere() {
+    let closed = hafnium_testkit::process::free_ports(1).unwrap()[0];
+    let launch = |environment: &str| {
+        conformance("all", &["check", "--environment", environment])
+            .file(
+                "hafnium.toml",
+                "telemetry.log_format = \"human\"\ntelemetry.otlp_endpoint = \"http://collector:4318\"\n\
+                 kafka.events.auto_create_topics = true\n",
+            )
+            .variable("HAFNIUM__TELEMETRY__LOG_FORMAT", "human")
+            .variable("HAFNIUM__START__DEADLINE", "1s")
+            .variable(
+                "DATABASE_URL",
+                format!("postgres://u:{CANARY}@192.0.2.1:{closed}/db?sslmode=prefer"),
+            )
+            .variable("REDIS_URL", format!("redis://:{CANARY}@192.0.2.1:{closed}"))
+            .variable("KAFKA_BOOTSTRAP_SERVERS", format!("127.0.0.1:{closed}"))
+    };
+    let ended = launch("prod").finish(LIMIT).await;
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    for warning in [
+        "warning: http.tls.certificate: not set",
+        "warning: kafka.events.auto_create_topics (hafnium.toml:3): is true: a misspelled topic",
+        "warning: kafka.events.librdkafka: security.protocol is plaintext: TLS is off",
+        "warning: postgres.ledger.url (DATABASE_URL): TLS is not asked for",
+        "warning: redis.velocity.url (REDIS_URL): TLS is off",
+        "note: secret postgres.ledger.url (env:DATABASE_URL): an environment variable never changes",
+        "note: secret redis.velocity.url (env:REDIS_URL): an environment variable never changes",
+        "warning: shutdown.drain_delay (HAFNIUM__SHUTDOWN__DRAIN_DELAY): is 0s",
+        "warning: telemetry.log_format (HAFNIUM__TELEMETRY__LOG_FORMAT): is human",
+        "warning: telemetry.otlp_endpoint (hafnium.toml:2): TLS is off",
+    ] {
+        assert!(
+            ended.stdout.lines().any(|line| line.starts_with(warning)),
+            "no {warning}:\n{}",
+            ended.stdout
+        );
+    }
+    assert_eq!(ended.stdout.matches("warning: ").count(), 8, "{}", ended.stdout);
+    assert!(!format!("{ended:?}").contains(CANARY));
+    // Elsewhere only what can't rotate is worth a word.
+    let ended = launch("staging").finish(LIMIT).await;
+    assert_eq!(ended.stdout.matches("warning: ").count(), 0, "{}", ended.stdout);
+    assert_eq!(
+        ended.stdout.matches("note: secret ").count(),
+        2,
+        "{}",
+        ended.stdout
+    );
+}

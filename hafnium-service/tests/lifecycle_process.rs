@@ -194,6 +194,68 @@ async fn a_panic_of_a_task_is_fatal_and_drains_unless_the_task_says_it_restarts(
     service.stop(Duration::from_secs(5)).await.exited(0);
 }
 
+#[tokio::test]
+async fn a_panic_of_a_task_ends_a_start_that_waits_at_once() {
+    let ended = conformance("panicking-task-in-the-start").finish(START).await;
+    ended.exited(1);
+    last("task shaky panicked: as the test asks", &ended.stderr);
+    assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
+}
+
+#[tokio::test]
+async fn the_operator_listener_answers_until_the_last_phase_is_over() {
+    let mut service = conformance("blocking-task")
+        .variable("HAFNIUM__SHUTDOWN__TASKS", "2s")
+        .start();
+    service.ready(START).await;
+    service.signal(Signal::TERM);
+    until("the listener is closed", Duration::from_secs(1), async || {
+        let closed = get("/").send(service.port).await;
+        closed.err().map(drop).ok_or_else(|| "it answers".to_owned())
+    })
+    .await;
+    // In the phase `tasks` by now: no request is under way.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(probe(&service, "/livez").await.0, 200);
+    assert_eq!(probe(&service, "/readyz").await.0, 503);
+    assert_eq!(probe(&service, "/metrics").await.0, 200);
+    service.end(Duration::from_secs(5)).await.exited(75);
+}
+
+#[tokio::test]
+async fn probes_leave_no_trace_in_logs_and_request_metrics() {
+    let mut service = conformance("")
+        .variable("HAFNIUM__HEALTH__PATHS__APPLICATION_READY", "/ready,/in-service")
+        .start();
+    service.ready(START).await;
+    for path in ["/health", "/ready", "/in-service", "/"] {
+        assert_eq!(service.ask(get(path)).await.status, 200, "{path}");
+    }
+    let request = service.logged("the request", Duration::from_secs(5), |line| {
+        line.to_string().contains("\"/\"")
+    });
+    request.await;
+    let metrics = service.probe("/metrics").await.body;
+    for path in [
+        "/health",
+        "/ready",
+        "/in-service",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    ] {
+        let quoted = format!("\"{path}\"");
+        assert!(!metrics.contains(&quoted), "{path}: {metrics}");
+        let logged: Vec<_> = service
+            .log()
+            .into_iter()
+            .filter(|line| line.to_string().contains(&quoted))
+            .collect();
+        assert!(logged.is_empty(), "{logged:?}");
+    }
+    service.stop(Duration::from_secs(5)).await.exited(0);
+}
+
 /// The whole of stderr but for the lines of the panic hook, which are not ours.
 fn last<'a>(expected: &'a str, stderr: &'a str) -> &'a str {
     let ours = stderr.trim().lines().last().unwrap();
@@ -217,7 +279,8 @@ async fn a_panic_in_main_ends_with_101_and_is_told_where_the_platform_looks() {
 #[tokio::test]
 async fn the_reason_of_each_exit_code_is_one_line_in_the_termination_log() {
     let closed = hafnium_testkit::process::free_ports(1).unwrap()[0];
-    let cases: [(&str, i32, &str, Vec<(&str, String)>); 4] = [
+    let cases: [(&str, i32, &str, Vec<(&str, String)>); 5] = [
+        ("usage", 2, "error: unrecognized subcommand 'usage'", vec![]),
         ("failing-set-up", 1, "set-up failed: ", vec![]),
         ("panicking-set-up", 101, "the set-up panicked: ", vec![]),
         (
@@ -242,6 +305,9 @@ async fn the_reason_of_each_exit_code_is_one_line_in_the_termination_log() {
         let mut launch = conformance(case).variable("HAFNIUM_TERMINATION_LOG", log.to_str().unwrap());
         for (name, value) in variables {
             launch = launch.variable(name, value);
+        }
+        if code == 2 {
+            launch = launch.variable("CONFORMANCE_CASE", "").argument(case);
         }
         launch.finish(START).await.exited(code);
         let told = std::fs::read_to_string(&log).unwrap();

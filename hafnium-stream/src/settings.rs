@@ -37,6 +37,7 @@ pub struct KafkaSettings {
     /// Whether a topic that is used for the first time may be made by the broker, with the broker's defaults. Default
     /// `false`: a misspelled topic is an error. `true` where dev services provided the broker.
     #[serde(default)]
+    #[schemars(extend("x-lax" = {"true": "a misspelled topic is made instead of refused"}))]
     pub auto_create_topics: bool,
     /// Further keys of librdkafka, as it names them (`sasl.username`, `fetch.min.bytes`), for what has no key of its
     /// own. A key that would break a guarantee, or that holds a secret, is refused with the reason.

@@ -1,6 +1,6 @@
 //! What is logged, and how that is changed at run time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -21,10 +21,18 @@ pub(crate) struct Parsed {
     filter: EnvFilter,
 }
 
+/// What is in force, and what the configuration says.
+struct Held {
+    current: String,
+    configured: String,
+    /// What was configured when something else came into force: to set it again is to go back to the configuration.
+    instead_of: Option<String>,
+}
+
 /// The filter in force. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct LogFilter {
-    text: Arc<Mutex<String>>,
+    held: Arc<Mutex<Held>>,
     reload: Arc<Reload>,
 }
 
@@ -42,16 +50,47 @@ impl LogFilter {
     }
 
     pub(crate) fn current(&self) -> String {
-        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.held().current.clone()
     }
 
+    /// Logs by `text` from now on, whatever the configuration says; returns what was in force. The filter that was
+    /// configured at the time of the first change stands for the one that is configured now.
     pub(crate) fn set(&self, text: &str) -> Result<String, TelemetryError> {
-        let parsed = Self::parse(Some(text))?;
-        let mut current = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.reload)(parsed.filter).map_err(|error| TelemetryError::Setup {
+        let mut held = self.held();
+        let back = held.instead_of.as_deref() == Some(text.trim()) || held.configured == text.trim();
+        let parsed = match back {
+            true => Self::parse(Some(&held.configured))?,
+            false => Self::parse(Some(text))?,
+        };
+        self.apply(parsed.filter)?;
+        held.instead_of = match (back, held.instead_of.take()) {
+            (true, _) => None,
+            (false, None) => Some(held.configured.clone()),
+            (false, known) => known,
+        };
+        Ok(std::mem::replace(&mut held.current, parsed.text))
+    }
+
+    /// Logs by what the configuration says now, or once what is in force instead of it is taken back.
+    pub(crate) fn configure(&self, text: Option<&str>) -> Result<(), TelemetryError> {
+        let parsed = Self::parse(text)?;
+        let mut held = self.held();
+        held.configured.clone_from(&parsed.text);
+        if held.instead_of.is_none() {
+            self.apply(parsed.filter)?;
+            held.current = parsed.text;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, filter: EnvFilter) -> Result<(), TelemetryError> {
+        (self.reload)(filter).map_err(|error| TelemetryError::Setup {
             reason: format!("the log filter can't be changed: {error}"),
-        })?;
-        Ok(std::mem::replace(&mut *current, parsed.text))
+        })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,7 +100,11 @@ impl Parsed {
         let (filter, handle) = reload::Layer::<EnvFilter, S>::new(self.filter);
         let reload: Reload = Box::new(move |filter| handle.reload(filter));
         let filter_handle = LogFilter {
-            text: Arc::new(Mutex::new(self.text)),
+            held: Arc::new(Mutex::new(Held {
+                current: self.text.clone(),
+                configured: self.text,
+                instead_of: None,
+            })),
             reload: Arc::new(reload),
         };
         (filter, filter_handle)
@@ -83,4 +126,39 @@ fn read(text: &str) -> Result<EnvFilter, TelemetryError> {
         filter: text.to_owned(),
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::Registry;
+
+    use super::*;
+
+    fn filter(text: &str) -> (impl Sized, LogFilter) {
+        LogFilter::parse(Some(text)).unwrap().reloadable::<Registry>()
+    }
+
+    #[test]
+    fn what_is_configured_meanwhile_waits_until_a_change_is_taken_back() {
+        let (_layer, filter) = filter("info");
+        assert_eq!(filter.set("debug").unwrap(), "info");
+        filter.configure(Some("warn")).unwrap();
+        assert_eq!(filter.current(), "debug");
+        // Who takes the change back knows only what was in force before it.
+        assert_eq!(filter.set("info").unwrap(), "debug");
+        assert_eq!(filter.current(), "warn");
+        filter.configure(Some("error")).unwrap();
+        assert_eq!(filter.current(), "error");
+    }
+
+    #[test]
+    fn without_a_change_the_configured_filter_is_in_force_at_once_and_none_is_the_default() {
+        let (_layer, filter) = filter("info");
+        filter.configure(Some("warn,sqlx=debug")).unwrap();
+        assert_eq!(filter.current(), "warn,sqlx=debug");
+        filter.configure(None).unwrap();
+        assert_eq!(filter.current(), DEFAULT);
+        assert!(filter.configure(Some("info,[")).is_err());
+        assert_eq!(filter.current(), DEFAULT);
+    }
 }

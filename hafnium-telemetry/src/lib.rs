@@ -34,8 +34,8 @@
 //!
 //! # Variables of the OpenTelemetry specification
 //!
-//! `RUST_LOG` and `OTEL_EXPORTER_OTLP_ENDPOINT` are aliases of keys of [`TelemetrySettings`] and come through the
-//! configuration. Read by [`Telemetry::install`] itself:
+//! `RUST_LOG`, `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_BSP_MAX_QUEUE_SIZE`, `OTEL_BSP_SCHEDULE_DELAY` and
+//! `OTEL_METRIC_EXPORT_INTERVAL` are aliases of keys of [`TelemetrySettings`] and come through the configuration. Read by [`Telemetry::install`] itself:
 //!
 //! | variable | effect |
 //! |---|---|

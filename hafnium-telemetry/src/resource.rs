@@ -23,6 +23,8 @@ impl Identity {
             ("telemetry.sdk.name".to_owned(), "opentelemetry".to_owned()),
             ("telemetry.sdk.language".to_owned(), "rust".to_owned()),
         ]);
+        let described = service.attributes.iter();
+        attributes.extend(described.map(|(key, value)| ((*key).to_owned(), value.clone())));
         let kubernetes = environment.kubernetes.iter();
         attributes.extend(kubernetes.map(|(key, value)| ((*key).to_owned(), value.clone())));
         attributes.extend(environment.resource.iter().cloned());
@@ -51,12 +53,17 @@ mod tests {
 
     #[test]
     fn the_environment_has_the_last_word_on_who_a_process_is() {
-        let service = ServiceInfo::new("risk-engine", "1.2.3");
+        let attributes = vec![
+            ("cloud.region", "eu-west-1".to_owned()),
+            ("hafnium.privacy_tier", "internal".to_owned()),
+        ];
+        let service = ServiceInfo::new("risk-engine", "1.2.3").with_attributes(attributes);
         let environment = Environment {
             service_name: Some("risk-canary".to_owned()),
             resource: vec![
                 ("service.name".to_owned(), "ignored".to_owned()),
                 ("service.version".to_owned(), "1.2.4".to_owned()),
+                ("cloud.region".to_owned(), "eu-central-1".to_owned()),
             ],
             ..Environment::default()
         };
@@ -64,5 +71,7 @@ mod tests {
         assert_eq!(identity.get("service.name"), "risk-canary");
         assert_eq!(identity.get("service.version"), "1.2.4");
         assert_eq!(identity.get("service.instance.id"), service.instance);
+        assert_eq!(identity.get("cloud.region"), "eu-central-1");
+        assert_eq!(identity.get("hafnium.privacy_tier"), "internal");
     }
 }

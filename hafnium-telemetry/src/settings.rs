@@ -1,6 +1,6 @@
 //! The configuration of telemetry.
 
-use hafnium_core::config::{Alias, Duration, Ratio, Section};
+use hafnium_core::config::{Alias, ComposeError, Composed, Duration, Parts, Ratio, Section};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub struct TelemetrySettings {
     /// How a log line looks. Default `auto`: for people where standard output is a terminal, JSON elsewhere.
+    #[schemars(extend("x-lax" = {"human": "no collector reads lines that are for people"}))]
     pub log_format: LogFormat,
     /// What is logged, as in `RUST_LOG`: `info,sqlx=warn`. Default `info,opentelemetry=error`: the exporters' own
     /// warnings repeat with each batch, while this crate says once that a collector is gone and once that it is back.
@@ -65,8 +66,47 @@ impl Section for TelemetrySettings {
                 variable: "OTEL_EXPORTER_OTLP_ENDPOINT",
                 key: "otlp_endpoint",
             },
+            Alias {
+                variable: "OTEL_BSP_MAX_QUEUE_SIZE",
+                key: "span_queue",
+            },
         ]
     }
+
+    fn composed() -> &'static [Composed] {
+        // The specification has bare milliseconds here.
+        &[
+            Composed {
+                variables: &["OTEL_BSP_SCHEDULE_DELAY"],
+                key: "span_interval",
+                compose: milliseconds,
+            },
+            Composed {
+                variables: &["OTEL_METRIC_EXPORT_INTERVAL"],
+                key: "metric_interval",
+                compose: milliseconds,
+            },
+        ]
+    }
+}
+
+fn milliseconds(parts: &Parts<'_>) -> Result<Option<String>, ComposeError> {
+    for variable in ["OTEL_BSP_SCHEDULE_DELAY", "OTEL_METRIC_EXPORT_INTERVAL"] {
+        let Some(number) = parts.get(variable) else {
+            continue;
+        };
+        let Ok(number) = number.trim().parse::<u64>() else {
+            let reason = "expected a whole number of milliseconds";
+            return Err(ComposeError::Refused { variable, reason });
+        };
+        let written = Duration::from_millis(number);
+        let stated = parts.stated().map(str::parse::<Duration>);
+        return match stated {
+            Some(stated) if stated != Ok(written) => Err(ComposeError::Contradicts(variable)),
+            _ => Ok(Some(written.to_string())),
+        };
+    }
+    Ok(None)
 }
 
 /// How a log line looks.
@@ -85,6 +125,8 @@ pub enum LogFormat {
 
 #[cfg(test)]
 mod tests {
+    use hafnium_core::config::{Loader, Sources};
+
     use super::*;
 
     #[test]
@@ -105,5 +147,48 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    fn load(variables: &[(&str, &str)]) -> Result<TelemetrySettings, String> {
+        let sources = variables.iter().fold(Sources::none(), |sources, (name, value)| {
+            sources.variable(*name, *value)
+        });
+        let loader = Loader::new("svc").section::<TelemetrySettings>().sources(sources);
+        let config = loader.load().map_err(|error| error.to_string())?;
+        config
+            .get::<TelemetrySettings>()
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn variables_of_the_specification_stand_for_keys_with_their_own_units() {
+        let settings = load(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "2500"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "30000"),
+        ])
+        .unwrap();
+        assert_eq!(settings.otlp_endpoint.as_deref(), Some("http://collector:4318"));
+        assert_eq!(settings.span_interval, Duration::from_millis(2500));
+        assert_eq!(settings.metric_interval, Duration::from_secs(30));
+        assert_eq!(settings.span_queue, 100);
+    }
+
+    #[test]
+    fn a_variable_of_the_specification_that_is_wrong_or_contradicts_its_key_is_named() {
+        let report = load(&[("OTEL_METRIC_EXPORT_INTERVAL", "30s")]).unwrap_err();
+        assert!(
+            report
+                .contains("telemetry.metric_interval (OTEL_METRIC_EXPORT_INTERVAL): expected a whole number"),
+            "{report}"
+        );
+        let stated = ("HAFNIUM__TELEMETRY__METRIC_INTERVAL", "30s");
+        let report = load(&[stated, ("OTEL_METRIC_EXPORT_INTERVAL", "5000")]).unwrap_err();
+        assert!(
+            report.contains("by HAFNIUM__TELEMETRY__METRIC_INTERVAL and by OTEL_METRIC"),
+            "{report}"
+        );
+        assert!(load(&[stated, ("OTEL_METRIC_EXPORT_INTERVAL", "30000")]).is_ok());
     }
 }

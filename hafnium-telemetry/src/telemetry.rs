@@ -114,7 +114,17 @@ impl Telemetry {
         self.shared.parts.filter.current()
     }
 
-    /// Logs by `filter` from now on; returns the filter that was in force.
+    /// Logs by what the configuration says now; nothing stands for the default. Where
+    /// [`set_log_filter`](Self::set_log_filter) put something else in force, that stays until it is taken back.
+    ///
+    /// # Errors
+    /// As [`set_log_filter`](Self::set_log_filter).
+    pub fn configure_log_filter(&self, filter: Option<&str>) -> Result<(), TelemetryError> {
+        self.shared.parts.filter.configure(filter)
+    }
+
+    /// Logs by `filter` from now on, whatever is configured; returns the filter that was in force. To set that one again
+    /// goes back to what is configured then.
     ///
     /// # Errors
     /// [`TelemetryError::LogFilter`] when it can't be read; the present one stays in force.

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::de;
 use super::problem::{Problem, ProblemKind};
-use super::section::Alias;
+use super::section::{Alias, Composed};
 use super::tree::Node;
 
 /// One declared instance: a section, one name of it, or the team's settings.
@@ -15,18 +15,21 @@ pub(crate) struct Declared {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
     pub(crate) read: fn(&Node) -> Result<(), de::Error>,
     pub(crate) aliases: &'static [Alias],
+    pub(crate) composed: &'static [Composed],
 }
 
 impl Declared {
     pub(crate) fn new<T: DeserializeOwned + JsonSchema>(
         path: Vec<String>,
         aliases: &'static [Alias],
+        composed: &'static [Composed],
     ) -> Self {
         Self {
             path,
             schema: |generator| generator.subschema_for::<T>(),
             read: |node| de::from_node::<T>(node).map(drop),
             aliases,
+            composed,
         }
     }
 }

@@ -118,7 +118,34 @@ impl Config {
     /// Where this process stands: region, zone, cell, role.
     pub fn place(&self) -> Place {
         // The tree was checked against the schema of these keys, all of which have a default.
-        de::from_node(&self.inner.tree).unwrap_or_default()
+        let place: Place = de::from_node(&self.inner.tree).unwrap_or_default();
+        place.without_blanks()
+    }
+
+    /// How private the data is that the service handles, where somebody said so.
+    pub fn privacy_tier(&self) -> Option<String> {
+        let tier = self.entry("privacy_tier")?.value;
+        (!tier.is_empty()).then_some(tier)
+    }
+
+    /// What tells the telemetry of this process from that of others, by the names of the OpenTelemetry conventions where
+    /// they have one: `deployment.environment.name`, `cloud.region`, `cloud.availability_zone`, `hafnium.cell`,
+    /// `hafnium.role`, `hafnium.privacy_tier`.
+    pub fn attributes(&self) -> Vec<(&'static str, String)> {
+        let place = self.place();
+        let named = [
+            (
+                "deployment.environment.name",
+                Some(self.environment().to_string()),
+            ),
+            ("cloud.region", place.region),
+            ("cloud.availability_zone", place.zone),
+            ("hafnium.cell", place.cell),
+            ("hafnium.role", Some(place.role.as_str().to_owned())),
+            ("hafnium.privacy_tier", self.privacy_tier()),
+        ];
+        let set = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        set.collect()
     }
 
     /// Every effective value and where it came from, in the order of the keys. Secrets show as `***`.

@@ -15,9 +15,11 @@ use super::effective::{Check, Config, Inner, is_below, refusal};
 use super::environment::{Basis, Environment, Platform};
 use super::fingerprint::{self, Fingerprint};
 use super::layer::aliases::Binding;
+use super::layer::composed::Composition;
 use super::layer::stack::{Inputs, Stack};
 use super::origin::Origin;
 use super::pending;
+use super::place;
 use super::ports;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference::Reference;
@@ -78,7 +80,7 @@ impl Loader {
     pub fn section<S: Section>(mut self) -> Self {
         let path = vec![S::KEY.to_owned()];
         self.declared
-            .push(Declared::new::<S::Settings>(path, S::aliases()));
+            .push(Declared::new::<S::Settings>(path, S::aliases(), S::composed()));
         self
     }
 
@@ -88,7 +90,7 @@ impl Loader {
     pub fn named<S: Section>(mut self, name: &str) -> Self {
         let path = vec![S::KEY.to_owned(), name.to_owned()];
         self.declared
-            .push(Declared::new::<S::Settings>(path, S::aliases()));
+            .push(Declared::new::<S::Settings>(path, S::aliases(), S::composed()));
         self
     }
 
@@ -96,7 +98,7 @@ impl Loader {
     pub fn settings<T: DeserializeOwned + JsonSchema + 'static>(mut self) -> Self {
         self.settings = Some(TypeId::of::<T>());
         self.declared
-            .push(Declared::new::<T>(vec!["settings".to_owned()], &[]));
+            .push(Declared::new::<T>(vec!["settings".to_owned()], &[], &[]));
         self
     }
 
@@ -170,7 +172,7 @@ impl Loader {
             service: &self.service,
             catalogue: &self.catalogue(),
             declared: &self.declared,
-            aliases: &by_key(&self.bindings()),
+            aliases: &by_key(&self.bindings(), &self.compositions()),
         };
         page.render()
     }
@@ -191,7 +193,8 @@ impl Loader {
         let catalogue = self.catalogue();
         let bindings = self.bindings();
         let mut problems = declaration::problems(&self.declared);
-        let stack = Stack::read(&self.inputs(&sources, &bindings), &catalogue);
+        let compositions = self.compositions();
+        let stack = Stack::read(&self.inputs(&sources, &bindings, &compositions), &catalogue);
         let platform = Platform::detect(&sources);
         let (environment, basis) = self.decide(&stack, platform, &mut problems);
         let (mut tree, unread) = stack.merge(&sources, environment, &basis);
@@ -212,7 +215,7 @@ impl Loader {
                 literals_in_files: environment.is_dev(),
                 slots: &self.slots,
             },
-            aliases: &by_key(&bindings),
+            aliases: &by_key(&bindings, &compositions),
             problems: Vec::new(),
         };
         checker.check("", &mut tree, catalogue.root());
@@ -249,6 +252,7 @@ impl Loader {
             checks: self.checks.clone(),
         });
         problems.extend(ports::check(&config));
+        problems.extend(place::check(&config));
         problems.extend(self.checks.iter().flat_map(|check| check(&config)));
         match problems.is_empty() {
             true => Ok(config),
@@ -268,10 +272,16 @@ impl Loader {
         fingerprint::of(&self.present_sources())
     }
 
-    fn inputs<'a>(&'a self, sources: &'a Sources, bindings: &'a [Binding]) -> Inputs<'a> {
+    fn inputs<'a>(
+        &'a self,
+        sources: &'a Sources,
+        bindings: &'a [Binding],
+        compositions: &'a [Composition],
+    ) -> Inputs<'a> {
         Inputs {
             sources,
             bindings,
+            compositions,
             provided: &self.provided,
             set: &self.set,
             environment: self.environment.as_deref(),
@@ -331,6 +341,28 @@ impl Loader {
         bindings.collect()
     }
 
+    /// Which variables make the value of which keys together. Instances of one section compete here as well.
+    fn compositions(&self) -> Vec<Composition> {
+        let mut compositions: Vec<Composition> = Vec::new();
+        for declared in &self.declared {
+            for composed in declared.composed {
+                let key = [declared.path.clone(), split(composed.key)].concat();
+                let known = compositions.iter_mut().find(|known| {
+                    known.composed.variables == composed.variables
+                        && known.keys.iter().any(|other| other.first() == key.first())
+                });
+                match known {
+                    Some(known) => known.keys.push(key),
+                    None => compositions.push(Composition {
+                        composed: *composed,
+                        keys: vec![key],
+                    }),
+                }
+            }
+        }
+        compositions
+    }
+
     fn is_needed(&self, key: &str) -> bool {
         match &self.needs {
             Some(needs) => needs.iter().any(|needed| is_below(key, needed)),
@@ -340,12 +372,18 @@ impl Loader {
 }
 
 /// The variables that alone stand for a key, by key.
-fn by_key(bindings: &[Binding]) -> BTreeMap<String, Vec<String>> {
+fn by_key(bindings: &[Binding], compositions: &[Composition]) -> BTreeMap<String, Vec<String>> {
     let mut variables: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for binding in bindings {
         if let [key] = binding.keys.as_slice() {
             let names = variables.entry(key.join(".")).or_default();
             names.push(binding.variable.clone());
+        }
+    }
+    for Composition { composed, keys } in compositions {
+        if let [key] = keys.as_slice() {
+            let names = variables.entry(key.join(".")).or_default();
+            names.extend(composed.variables.first().map(|name| (*name).to_owned()));
         }
     }
     variables

@@ -22,6 +22,8 @@ pub enum Origin {
     Tree(PathBuf),
     /// An environment variable.
     Variable(String),
+    /// Several environment variables that make one value together.
+    Variables(Vec<String>),
     /// `--set`.
     Set,
     /// A command-line flag of its own, such as `--environment`.
@@ -36,6 +38,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Tree(path) => write!(f, "{}", path.display()),
             Self::Variable(name) => f.write_str(name),
+            Self::Variables(names) => f.write_str(&names.join(", ")),
             Self::Set => f.write_str("--set"),
             Self::Flag(flag) => f.write_str(flag),
         }

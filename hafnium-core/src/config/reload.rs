@@ -1,4 +1,4 @@
-//! Reads the sources again on SIGHUP and when one of them changed.
+//! Reads the sources again on SIGHUP and when one of them changed. A SIGHUP also asks for every secret again.
 //!
 //! Files are looked at every few seconds and compared by their content, not watched: a mounted ConfigMap is swapped by
 //! links (`..data`), network file systems tell nobody of a change, and ten seconds are little beside the minute that a
@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -17,13 +18,15 @@ use super::loader::Loader;
 use super::problem::{ConfigError, Problem};
 use super::section::Section;
 use super::units;
-use crate::Context;
 use crate::health::{Check, Registration, Status};
 use crate::lifecycle::Hangups;
 use crate::metrics::{Counter, Gauge};
+use crate::{Context, Deadline};
 
 /// How long a source must stay as it is before it is read.
 const REST: Duration = Duration::from_millis(200);
+/// How long the sources of secrets may take to answer a SIGHUP.
+const REFRESH: Duration = Duration::from_secs(10);
 /// What never rests is read as it is after this many looks.
 const LOOKS: u32 = 10;
 
@@ -123,6 +126,7 @@ impl Reloader {
             if asked {
                 seen = now;
                 refused = self.reload("SIGHUP", None).await;
+                self.refresh_secrets().await;
             } else if now != seen {
                 seen = self.rest(now).await;
                 refused = self.reload("a changed source", None).await;
@@ -201,6 +205,22 @@ impl Reloader {
             }
         }
         None
+    }
+
+    /// Asks for every secret again, all at once; what is not followed is given as it is.
+    async fn refresh_secrets(&self) {
+        let config = self.live.current();
+        let deadline = Deadline::after(REFRESH);
+        let asked = config.secrets().into_iter().map(|one| async move {
+            let refreshed = one.leaf.secret.refresh(deadline).await;
+            refreshed.err().map(|error| (one.key, error))
+        });
+        for (key, error) in join_all(asked).await.into_iter().flatten() {
+            tracing::warn!(
+                key,
+                "SIGHUP: the secret could not be asked for, the one in use stays: {error}"
+            );
+        }
     }
 
     fn measure(&self) {

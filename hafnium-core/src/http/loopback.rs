@@ -61,9 +61,14 @@ fn reachable(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::context::Context;
+    use crate::http::{HttpSettings, Server};
+    #[cfg(feature = "tls")]
+    use crate::secret::Secret;
 
     async fn listening() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -114,5 +119,36 @@ mod tests {
         assert!(alive_after(34, false).await);
         assert!(!alive_after(36, false).await);
         assert!(alive_after(3600, true).await);
+    }
+
+    async fn unasked() {
+        unreachable!("nothing was asked")
+    }
+
+    /// A served listener, whose routes must not be reached.
+    fn served(settings: &HttpSettings) -> Server {
+        let mut settings = settings.clone();
+        settings.address = Ipv4Addr::LOCALHOST.into();
+        settings.port = 0;
+        let router = Router::new().fallback(unasked);
+        let bound = settings.bind().unwrap();
+        settings.serve(bound, router, &Context::standalone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_served_listener_closes_the_connection_in_plain_text_and_under_tls() {
+        let mut listeners = vec![served(&HttpSettings::default())];
+        #[cfg(feature = "tls")]
+        {
+            let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let mut settings = HttpSettings::default();
+            settings.tls.certificate = Some(Secret::new(pair.cert.pem()));
+            settings.tls.key = Some(Secret::new(pair.signing_key.serialize_pem()));
+            listeners.push(served(&settings));
+        }
+        for listener in listeners {
+            let knocked = tokio::time::timeout(TIMEOUT, knock(listener.local_addr())).await;
+            knocked.unwrap().unwrap();
+        }
     }
 }

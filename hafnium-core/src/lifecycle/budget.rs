@@ -36,6 +36,7 @@ pub struct ShutdownSettings {
     /// How long to go on serving after the stop was asked for, so that load balancers see it before the listener
     /// closes. Default: `5s` where something deployed the service, `0s` in `dev`; `15s` behind an external load
     /// balancer. Measured on Kubernetes: from 2 s on no request fails.
+    #[schemars(extend("x-lax" = {"0s": "requests that were on their way to this replica fail at each stop"}))]
     pub drain_delay: Option<config::Duration>,
     /// How long requests and records under way may take to finish. Default `15s`.
     pub drain: config::Duration,

@@ -22,6 +22,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,18 @@ struct Shared {
     observers: OnceLock<Observers>,
     /// The first failure that no policy allows.
     fatal: watch::Sender<Option<Fatal>>,
+}
+
+impl Shared {
+    /// Says that the service has to end; the first failure counts.
+    fn fail(&self, fatal: Fatal) {
+        tracing::error!(task = fatal.task, "background {fatal}");
+        self.fatal.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(fatal);
+            is_first
+        });
+    }
 }
 
 /// A failure of a task that ends the service.
@@ -202,6 +215,27 @@ impl Tasks {
         })
     }
 
+    /// Lets a panic of `part` be fatal to the service; gives what it ends with, or nothing after a panic.
+    ///
+    /// For loops of a component that must outlive the background tasks, such as those of a pool: they are spawned and
+    /// stopped by the component itself, are no tasks of the service, and are not named among them.
+    pub fn guard<T, F>(&self, name: &str, part: F) -> impl Future<Output = Option<T>> + Send + use<T, F>
+    where
+        F: Future<Output = T> + Send,
+    {
+        let (name, shared) = (name.to_owned(), self.shared.clone());
+        async move {
+            match AssertUnwindSafe(part).catch_unwind().await {
+                Ok(value) => Some(value),
+                Err(payload) => {
+                    let failure = Failure::Panic(run::message(payload.as_ref()));
+                    shared.fail(Fatal::new(&name, failure.to_string()));
+                    None
+                }
+            }
+        }
+    }
+
     /// Waits until a task has failed in a way that its policy does not allow; gives the first one.
     ///
     /// Cancel-safe.
@@ -242,12 +276,7 @@ impl Tasks {
         self.shared.tracker.spawn(async move {
             let _running = running;
             if let Some(Err(fatal)) = shared.cancel.run_until_cancelled(task).await {
-                tracing::error!(task = name, "background {fatal}");
-                shared.fatal.send_if_modified(|first| {
-                    let is_first = first.is_none();
-                    first.get_or_insert(fatal);
-                    is_first
-                });
+                shared.fail(fatal);
             }
         });
     }

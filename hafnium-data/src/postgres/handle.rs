@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
+use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) settings: PostgresSettings,
     pub(crate) view: View,
     pub(crate) probes: Mutex<Option<Vec<Probe>>>,
+    /// A panic of a prober ends the service.
+    pub(crate) tasks: Tasks,
     _check: Registration,
     _shown: hafnium_core::topology::Registration,
 }
@@ -152,6 +155,7 @@ impl Postgres {
                 settings,
                 view: View::new(Arc::new(client)),
                 probes: Mutex::new(Some(probes)),
+                tasks: cx.tasks().clone(),
                 _check: check,
                 _shown: shown,
             }),

@@ -71,7 +71,10 @@ impl Postgres {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(probes) = probes {
-            client.monitor.start(probes, &client.tracker, &client.stop);
+            let tasks = &self.shared.tasks;
+            client
+                .monitor
+                .start(name, probes, tasks, &client.tracker, &client.stop);
         }
         let deadline = self.within(limit).deadline();
         let mut snapshots = client.monitor.watch();

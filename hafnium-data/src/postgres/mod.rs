@@ -14,6 +14,7 @@
 
 mod attempts;
 mod client;
+mod environment;
 mod error;
 mod executor;
 mod handle;

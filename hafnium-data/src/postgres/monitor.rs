@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hafnium_core::tasks::Tasks;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -95,19 +96,22 @@ impl Monitor {
         &self.nodes
     }
 
-    /// Starts a prober per node; they end when `stop` is cancelled.
+    /// Starts a prober per node; they end when `stop` is cancelled. A panic of one is fatal to the service.
     pub(crate) fn start(
         self: &Arc<Self>,
+        name: &str,
         probes: Vec<Probe>,
+        tasks: &Tasks,
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) {
         for (node, probe) in self.nodes.iter().zip(probes) {
             let prober = self.clone().probe_for_ever(node.id, probe);
             let stop = stop.clone();
-            tracker.spawn(async move {
+            let prober = async move {
                 stop.run_until_cancelled(prober).await;
-            });
+            };
+            tracker.spawn(tasks.guard(name, prober));
         }
     }
 

@@ -1,9 +1,11 @@
 //! The settings of one database: section `postgres`, named instances such as `postgres.ledger`.
 
-use hafnium_core::config::{Alias, Duration, Section};
+use hafnium_core::config::{Alias, Composed, Duration, Section};
 use hafnium_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use super::environment::LIBPQ;
 
 /// The settings of one database.
 ///
@@ -19,7 +21,9 @@ use serde::Deserialize;
 #[non_exhaustive]
 pub struct PostgresSettings {
     /// Where the database is: `postgres://user:password@a:5432,b:5432,c:5432/name`. Name every node; which one is
-    /// the primary is found out. Characters with a meaning in URLs are percent-encoded.
+    /// the primary is found out. Characters with a meaning in URLs are percent-encoded. libpq's `PGHOST`, `PGPORT`,
+    /// `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on make it where nothing else does, and complete what it
+    /// leaves out.
     #[schemars(extend("x-url-schemes" = ["postgres", "postgresql"]))]
     pub url: Secret,
     /// Connections per node and process; default 10. All replicas of all services together must stay below the
@@ -113,5 +117,9 @@ impl Section for PostgresSection {
             variable: "DATABASE_URL",
             key: "url",
         }]
+    }
+
+    fn composed() -> &'static [Composed] {
+        &[LIBPQ]
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
+use hafnium_core::tasks::Tasks;
 use hafnium_core::{BoxFuture, Classify, Component, Context, Deadline, Outcome, StartError, Stopped};
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
@@ -62,6 +63,8 @@ struct Inner {
     doubt: Arc<Notify>,
     monitor: Mutex<Option<Monitor>>,
     monitoring: TaskTracker,
+    /// A panic of the monitor ends the service.
+    tasks: Tasks,
     stop: CancellationToken,
     /// Ends the monitor when the last handle goes.
     _stop_on_drop: DropGuard,
@@ -126,6 +129,7 @@ impl Redis {
             doubt,
             monitor: Mutex::new(Some(monitor)),
             monitoring: TaskTracker::new(),
+            tasks: cx.tasks().clone(),
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
             _health: health,
@@ -152,7 +156,9 @@ impl Redis {
     /// Starts the monitor, once, and waits for a primary, for `limit` at most.
     async fn open(&self, limit: Duration) -> Result<(), StartError> {
         if let Some(monitor) = self.take_monitor() {
-            self.inner.monitoring.spawn(monitor.run(self.inner.stop.clone()));
+            let monitor = monitor.run(self.inner.stop.clone());
+            let monitor = self.inner.tasks.guard(&self.inner.component, monitor);
+            self.inner.monitoring.spawn(monitor);
         }
         let mut link = self.inner.link.clone();
         let settled = link.wait_for(|link| link.stopped || link.is_usable() || link.login_refused);

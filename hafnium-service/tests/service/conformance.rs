@@ -1,5 +1,6 @@
 //! The service that the conformance tests run: one case per process, chosen by `CONFORMANCE_CASE`.
 
+mod canaries;
 mod lifecycle;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             .postgres("ledger", |ledger| ledger)
             .redis("velocity")
             .kafka("events")
+            .upstream("scoring", |scoring| scoring)
             .run(serve),
         "settings" => service
             .settings::<Settings>()
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         }),
         "failing-set-up" => service.run(async |_| Err(SetupError::new("the model can't be read"))),
         "" => service.run(serve),
+        other if other.starts_with("canaries") => canaries::case(other, service)
+            .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
         other => lifecycle::case(other, service)
             .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
     }

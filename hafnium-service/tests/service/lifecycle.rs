@@ -23,6 +23,11 @@ pub(crate) fn case(name: &str, service: Service) -> Option<ExitCode> {
             });
             serve(&app)
         }),
+        "panicking-task-in-the-start" => service.run(async |app: App| {
+            app.spawn("shaky", async { panic!("as the test asks") });
+            tokio::time::sleep(LONG).await;
+            serve(&app)
+        }),
         "restarting-task" => service.run(async |app| {
             let runs = AtomicU32::new(0);
             let policy = Restart::on_failure().backoff(Duration::from_millis(10), Duration::from_secs(1));

@@ -58,6 +58,7 @@ impl Secrets<'_> {
                 );
             }
             Origin::Variable(name) => (Source::Variable(name.clone()), None),
+            Origin::Variables(names) => (Source::Variable(names.join(", ")), None),
             // A file of the mounted tree holds this one value, as a mounted Secret does.
             Origin::Tree(path) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());

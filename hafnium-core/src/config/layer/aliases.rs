@@ -63,7 +63,8 @@ pub(crate) fn read(bindings: &[Binding], sources: &Sources, catalogue: &Catalogu
     layer
 }
 
-fn several(keys: &[Vec<String>]) -> String {
+/// Why a well-known variable is of no use where several instances could be meant.
+pub(super) fn several(keys: &[Vec<String>]) -> String {
     let variables: Vec<_> = keys.iter().map(|key| variable_name(&key.join("."))).collect();
     format!(
         "this variable can't tell {} instances apart; set {} instead",

@@ -1,6 +1,7 @@
 //! The layers of a configuration, each read into a tree of its own.
 
 pub(crate) mod aliases;
+pub(crate) mod composed;
 pub(crate) mod directory;
 mod file;
 mod set;

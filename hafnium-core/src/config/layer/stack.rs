@@ -9,6 +9,7 @@ use super::super::problem::{Problem, ProblemKind};
 use super::super::sources::Sources;
 use super::super::tree::{Node, Value};
 use super::aliases::{self, Binding};
+use super::composed::{self, Composition};
 use super::{Layer, directory, file, set, variables};
 
 /// The variable that names the mounted config tree.
@@ -18,6 +19,7 @@ const CONFIG_DIR: &str = "HAFNIUM_CONFIG_DIR";
 pub(crate) struct Inputs<'a> {
     pub(crate) sources: &'a Sources,
     pub(crate) bindings: &'a [Binding],
+    pub(crate) compositions: &'a [Composition],
     pub(crate) provided: &'a [(Vec<String>, Node)],
     pub(crate) set: &'a [String],
     pub(crate) environment: Option<&'a str>,
@@ -27,8 +29,8 @@ pub(crate) struct Inputs<'a> {
 pub(crate) struct Stack {
     /// Below the file of the environment: what the program provides, and `hafnium.toml`.
     below: [Layer; 2],
-    /// Above it: the mounted tree, variables, aliases, `--set`, `--environment`.
-    above: [Layer; 5],
+    /// Above it: the mounted tree, variables, aliases, what several make together, `--set`, `--environment`.
+    above: [Layer; 6],
 }
 
 impl Stack {
@@ -45,9 +47,18 @@ impl Stack {
         }
         let variables = variables::read(sources, catalogue);
         let aliases = aliases::read(inputs.bindings, sources, catalogue, &variables.tree);
+        let stating = [&aliases.tree, &variables.tree];
+        let composed = composed::read(inputs.compositions, sources, stating);
         Self {
             below: [provided, read_file(sources, "hafnium.toml")],
-            above: [mounted(sources), variables, aliases, set::read(inputs.set), flag],
+            above: [
+                mounted(sources),
+                variables,
+                aliases,
+                composed,
+                set::read(inputs.set),
+                flag,
+            ],
         }
     }
 
