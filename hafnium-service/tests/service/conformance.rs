@@ -9,7 +9,7 @@ use std::time::Duration;
 use hafnium::axum::Router;
 use hafnium::axum::extract::Path;
 use hafnium::axum::routing::{get, post};
-use hafnium::http::Json;
+use hafnium::http::{Json, Problem};
 use hafnium::kafka::{Failure, Record};
 use hafnium::{Service, SetupError};
 
@@ -39,6 +39,11 @@ fn main() -> ExitCode {
             .kafka("events")
             .upstream("scoring", |scoring| scoring)
             .run(serve),
+        "upstream" => service.upstream("scoring", |scoring| scoring).run(asking),
+        "misspelled-upstream" => service.upstream("scoring", |scoring| scoring).run(async |app| {
+            app.upstream("scorng")?;
+            Ok(())
+        }),
         "settings" => service
             .settings::<Settings>()
             .alias("SECRET_KEY", "settings.secret_key")
@@ -90,6 +95,15 @@ async fn serve(app: hafnium::App) -> Result<(), SetupError> {
             post(async |Json(value): Json<serde_json::Value>| Json(value)),
         );
     app.serve(routes);
+    Ok(())
+}
+
+/// Hands each request on to the upstream, as a service between two others does.
+async fn asking(app: hafnium::App) -> Result<(), SetupError> {
+    let scoring = app.upstream("scoring")?;
+    let score =
+        async move || -> Result<String, Problem> { Ok(scoring.get("/score").await?.text()?.to_owned()) };
+    app.serve(Router::new().route("/score", get(score)));
     Ok(())
 }
 
