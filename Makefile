@@ -14,7 +14,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | expand -t 4 | awk -F@ '{ printf "%-16s%s\n", $$1, $$2 }'
 
 test: ## set up, then all tests: unit, property, fault suites with real servers, containers, doctests
-	@scripts/setup build servers kafka docker
+	@scripts/setup build servers kafka docker aws
 	@scripts/with-docker scripts/cargo-tests
 
 demo: ## set up, then the main job: a service of two replicas under five faults, and its accounts
@@ -71,7 +71,7 @@ figures: ## every suite that has targets, many runs each; one summary, misses fi
 	@scripts/figures
 
 prove: ## remove each guarantee (mutants/*.patch) and show that its test fails
-	@scripts/setup build servers kafka
+	@scripts/setup build servers kafka aws
 	@scripts/prove
 
 audit: ## known vulnerabilities of dependencies (fetches the advisory database)

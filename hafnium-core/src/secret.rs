@@ -5,6 +5,8 @@
 //! the business of the [`Secrets`] store; a secret without one keeps the value it was loaded with.
 
 mod address;
+#[cfg(feature = "aws")]
+mod aws;
 mod bundle;
 mod deserialize;
 mod fixed;
@@ -19,7 +21,11 @@ mod slots;
 mod source;
 mod store;
 mod value;
+#[cfg(feature = "vault")]
+pub mod vault;
 
+#[cfg(feature = "aws")]
+pub use aws::Aws;
 pub use bundle::{Bundle, BundleError};
 pub use fixed::{Fixed, fixed};
 pub use handle::{RefreshError, Secret, Watch};

@@ -90,4 +90,11 @@ fn the_schema_holds_every_declared_key() {
     assert_eq!(at("/$defs/DatabaseSettings/properties/url/format"), "secret");
     assert_eq!(at("/properties/http/$ref"), "#/$defs/HttpSettings");
     assert_eq!(at("/properties/environment/enum/0"), "dev");
+    // An editor that knows the schema tells of a misspelled key while it is written.
+    for place in [
+        "/additionalProperties",
+        "/properties/database/additionalProperties",
+    ] {
+        assert_eq!(at(place), false);
+    }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use hafnium_core::resilience::{BreakerOpen, BulkheadFull};
+use hafnium_core::upstream::UpstreamError;
 use hafnium_core::{Classified, DeadlineExceeded};
 
 /// The answer of the first error in the chain of `error` that any crate of the house knows; `None` where none does.
@@ -40,6 +41,9 @@ fn one(error: &(dyn Error + 'static)) -> Option<Classified> {
     }
     if let Some(full) = error.downcast_ref::<BulkheadFull>() {
         return Some(Classified::of(full));
+    }
+    if let Some(error) = error.downcast_ref::<UpstreamError>() {
+        return Some(Classified::of(error));
     }
     error.downcast_ref::<DeadlineExceeded>().map(Classified::of)
 }

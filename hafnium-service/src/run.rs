@@ -60,6 +60,7 @@ where
         .map_err(|error| Ending::new(Exit::Failure, format!("no signal handlers: {error}")))?;
     let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
     let result = stage.runtime.block_on(async {
+        secrets::leave_no_core_dump(&stage.config);
         let secrets = secrets::open_unless_stopped(&stage.config, &signals).await?;
         let settings = (service.settings)(&stage.config)?;
         let run = Run::begin(

@@ -6,15 +6,20 @@ use hafnium_core::Deadline;
 use hafnium_core::config::{Config, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::{Signals, StartSettings};
+#[cfg(feature = "vault")]
+use hafnium_core::secret::vault::{Vault, VaultSection, VaultSettings};
 use hafnium_core::secret::{self, OpenError, Provider, Secrets, SecretsSettings};
 
 use crate::ending::Ending;
 
 /// Declares what can be said of secrets.
 pub(crate) fn declare(loader: Loader) -> Loader {
-    loader
+    let loader = loader
         .section::<SecretsSettings>()
-        .check(SecretsSettings::problems)
+        .check(SecretsSettings::problems);
+    #[cfg(feature = "vault")]
+    let loader = loader.section::<VaultSection>().check(VaultSettings::problems);
+    loader
 }
 
 /// Fetches the secrets that `config` needs from elsewhere, by the deadline of the start.
@@ -56,15 +61,54 @@ pub(crate) async fn during<T>(
 pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What answers references, by the features of this build. None reaches out before it is asked.
-#[allow(
-    unused_mut,
-    unused_variables,
-    clippy::unnecessary_wraps,
-    reason = "without features there is no provider"
-)]
 fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
-    let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
-    Ok(providers)
+    Ok([aws(), vault(config)?].into_iter().flatten().collect())
+}
+
+#[cfg(feature = "aws")]
+#[allow(clippy::unnecessary_wraps, reason = "there is none without the feature")]
+fn aws() -> Option<Arc<dyn Provider>> {
+    Some(Arc::new(secret::Aws::new()))
+}
+
+#[cfg(not(feature = "aws"))]
+fn aws() -> Option<Arc<dyn Provider>> {
+    None
+}
+
+/// Vault, where an address of one is configured.
+#[cfg(feature = "vault")]
+fn vault(config: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
+    let settings = config.get::<VaultSection>()?;
+    if settings.address.is_none() {
+        return Ok(None);
+    }
+    let vault = Vault::new(&settings).map_err(|error| Ending::new(Exit::Configuration, error))?;
+    Ok(Some(Arc::new(vault)))
+}
+
+#[cfg(not(feature = "vault"))]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "settings that can't work are an error with the feature"
+)]
+fn vault(_: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
+    Ok(None)
+}
+
+/// Lets no core dump be written, which would hold every secret; in `dev` a dump is worth more.
+pub(crate) fn leave_no_core_dump(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if config.environment().is_dev() {
+        return;
+    }
+    // A limit of one byte is below what a file needs, and is how Linux is told that a program that dumps are piped to,
+    // which heeds no other limit, gets none either.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let current = Some(maximum.map_or(1, |maximum| maximum.min(1)));
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current, maximum }) {
+        tracing::warn!(%error, "core dumps can't be turned off");
+    }
 }
 
 /// A line for each secret that no rotation reaches, for `check`.

@@ -130,6 +130,22 @@ impl<S: Send + Sync + 'static> Service<S> {
     }
 
     /// Declares a service that this one calls over HTTP, configured below `upstream.<name>`.
+    ///
+    /// ```no_run
+    /// use hafnium::axum::{Router, routing::get};
+    /// use hafnium::http::Problem;
+    ///
+    /// hafnium::Service::new("payments", "1.0.0")
+    ///     .upstream("scoring", |scoring| scoring)
+    ///     .run(async |app| {
+    ///         let scoring = app.upstream("scoring")?;
+    ///         let score = async move || -> Result<String, Problem> {
+    ///             Ok(scoring.get("/score").await?.text()?.to_owned())
+    ///         };
+    ///         app.serve(Router::new().route("/score", get(score)));
+    ///         Ok(())
+    ///     });
+    /// ```
     pub fn upstream(
         mut self,
         name: &str,

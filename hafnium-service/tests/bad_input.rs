@@ -281,7 +281,7 @@ async fn bad_requests_get_their_status_and_the_service_goes_on() {
         "/readyz/nobody",
         "/livez/nobody",
         "/readyz?exclude=nobody",
-        "/",
+        "/nowhere",
     ] {
         assert_eq!(service.probe(path).await.status, 404, "{path}");
     }

@@ -311,3 +311,34 @@ async fn check_warns_of_each_lax_setting_in_prod_and_of_secrets_that_can_not_rot
         ended.stdout
     );
 }
+
+#[tokio::test]
+async fn both_listeners_on_one_port_are_refused_with_both_keys_and_the_fix() {
+    let launch = conformance("", &["check"])
+        .variable("HAFNIUM__HTTP__PORT", "8443")
+        .variable("HAFNIUM__ADMIN__PORT", "8443");
+    let ended = launch.finish(LIMIT).await;
+    assert!(
+        ended.exited(78).contains(
+            "both http.port (HAFNIUM__HTTP__PORT) and admin.port (HAFNIUM__ADMIN__PORT) are 8443; give one of them \
+             another port"
+        ),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_first_line_says_which_environment_this_is_and_why() {
+    for (environment, name, because) in [
+        ("", "dev", "nobody said which, and nothing deployed this process"),
+        ("disaster-recovery", "dr", "said by ENVIRONMENT"),
+    ] {
+        let mut service = conformance("", &[]).variable("ENVIRONMENT", environment).start();
+        service.ready(LIMIT).await;
+        let said = |line: &serde_json::Value| {
+            line["message"] == "starting" && line["environment"] == name && line["because"] == because
+        };
+        service.logged("the first line", LIMIT, said).await;
+        service.stop(LIMIT).await.exited(0);
+    }
+}

@@ -6,6 +6,7 @@
 //!
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
+pub mod aws;
 #[cfg(feature = "dev-services")]
 pub mod dev;
 mod error;
@@ -20,9 +21,11 @@ pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod referee;
+pub mod vault;
 
 pub use error::Error;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresCluster;
 pub use proxy::Proxy;
 pub use referee::{Figures, Referee};
+pub use vault::VaultServer;

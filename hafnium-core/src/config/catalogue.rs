@@ -39,6 +39,7 @@ impl Catalogue {
                 "https://json-schema.org/draft/2020-12/schema".into(),
             );
             object.insert("$defs".into(), Json::Object(self.definitions.clone()));
+            object.insert("additionalProperties".into(), false.into());
         }
         root
     }
@@ -65,7 +66,8 @@ fn insert(object: &mut Json, path: &[String], schema: Json) {
         return;
     }
     if properties.get(first).is_none() {
-        properties[first] = serde_json::json!({ "type": "object", "properties": {} });
+        properties[first] =
+            serde_json::json!({ "type": "object", "properties": {}, "additionalProperties": false });
     }
     insert(&mut properties[first], rest, schema);
 }

@@ -63,6 +63,11 @@ impl Hangups {
         }
     }
 
+    /// Hangups that something else counts up, such as a test.
+    pub fn of(count: watch::Receiver<u64>) -> Self {
+        Self { count }
+    }
+
     /// Waits for a SIGHUP since the last call; several in between count as one.
     ///
     /// Cancel-safe.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::component::BoxFuture;
 use crate::deadline::Deadline;
+use crate::metrics::Metrics;
 
 /// A place that secrets are fetched from.
 pub trait Provider: Send + Sync + 'static {
@@ -20,7 +21,8 @@ pub trait Provider: Send + Sync + 'static {
     fn schemes(&self) -> &'static [&'static str];
 
     /// Fetches what `address` stands for now. `held` is the version in use: a provider that lends renews it where it
-    /// can and gives the same version back, or a new credential before the old one ends.
+    /// can and gives the same version back, or a new credential before the old one ends. It is none when nothing is in
+    /// use yet, and when what is in use was refused where it is used: then a provider that lends gives another one.
     ///
     /// Bounded by the caller. Cancel-safety: a dropped fetch may have lent a credential that nobody holds; the
     /// provider gives it back in [`Provider::release`].
@@ -29,6 +31,11 @@ pub trait Provider: Send + Sync + 'static {
         address: &'a Address,
         held: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Fetched, FetchError>>;
+
+    /// Counts what it does to `metrics` from now on; called once there are some. Does nothing unless it is provided.
+    fn observe(&self, metrics: &Metrics) {
+        let _ = metrics;
+    }
 
     /// Gives back what was lent, best effort, by `deadline`.
     fn release(&self, deadline: Deadline) -> BoxFuture<'_, ()>;

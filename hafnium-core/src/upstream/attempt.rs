@@ -24,6 +24,7 @@ use super::payload::Payload;
 use super::problem::UpstreamProblem;
 use super::record::Record;
 use super::response::Response;
+use crate::classify::{Classify, Outcome};
 use crate::deadline::{Deadline, DeadlineExceeded, wire};
 use crate::http::{REQUEST_ID, RequestId};
 
@@ -100,7 +101,8 @@ impl Core {
         };
         // The server closed a kept connection just when it was used. That says nothing of the server, so it is no
         // retry: it costs no budget, and another kept connection may be as old.
-        if failed.stale && order.idempotent && order.content.is_kept() && !limits.deadline.is_past() {
+        let harmless = order.idempotent || failed.error.outcome() == Outcome::NotRun;
+        if failed.stale && harmless && order.content.is_kept() && !limits.deadline.is_past() {
             self.figures.reopened.add(1);
             let again = self.once(order, endpoint, limits, span, Kept::No).await;
             return again.map_err(|failed| failed.error);
@@ -168,9 +170,14 @@ impl Core {
         };
         let answer = answer.map_err(|error| {
             let reused = exchange.as_ref().is_some_and(|exchange| exchange.reused);
+            let refused = match &exchange {
+                Some(exchange) => exchange.refused(),
+                // Without a connection nothing was sent; whose refusal it was makes no difference then.
+                None => endpoint.counts.refused_since(begun),
+            };
             Failed {
                 stale: reused && broken::closed_before_answer(&error),
-                error: broken::explain(&self.name, endpoint.address(), order, &error),
+                error: broken::explain(&self.name, endpoint.address(), order, &error, refused),
             }
         })?;
         if let Some(exchange) = &exchange {

@@ -53,17 +53,27 @@ pub(super) fn closed_before_answer(error: &legacy::Error) -> bool {
                 | io::ErrorKind::UnexpectedEof
         )
     };
-    find::<io::Error>(error).is_some_and(|error| closed(error.kind()))
+    unhandled(error)
+        || find::<io::Error>(error).is_some_and(|error| closed(error.kind()))
         || find::<hyper::Error>(error)
             .is_some_and(|error| error.is_incomplete_message() || error.is_canceled() || error.is_closed())
 }
 
-/// Our words for an error of hyper.
+/// Whether HTTP/2 says that nothing was done for the request: it was refused, or it was begun after the last one that a
+/// server which goes away still handles (RFC 9113, 6.8 and 8.7).
+fn unhandled(error: &legacy::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|error| {
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+/// Our words for an error of hyper. `refused` is what the other side said if it refused the handshake.
 pub(super) fn explain(
     upstream: &Arc<str>,
     address: SocketAddr,
     order: &Order,
     error: &legacy::Error,
+    refused: Option<Arc<str>>,
 ) -> UpstreamError {
     let upstream = upstream.clone();
     if let Some(connect) = find::<ConnectError>(error) {
@@ -78,11 +88,10 @@ pub(super) fn explain(
             code: connect.code(),
         };
     }
-    #[cfg(feature = "tls")]
-    if let Some(reason) = find::<io::Error>(error).and_then(crate::tls::client::refusal) {
+    if let Some(said) = refused {
         return UpstreamError::Connect {
             upstream,
-            reason: format!("no TLS with {address}: {reason}"),
+            reason: format!("no TLS with {address}: {said}"),
             retryable: false,
             code: "upstream.tls",
         };
@@ -106,7 +115,7 @@ pub(super) fn explain(
         upstream,
         address,
         // hyper gives a request back, and calls it canceled, only before it has begun with it.
-        sent: !inner.is_some_and(hyper::Error::is_canceled),
+        sent: !(inner.is_some_and(hyper::Error::is_canceled) || unhandled(error)),
         reason: inner.map_or_else(|| chain(error), |inner| chain(inner)),
     }
 }

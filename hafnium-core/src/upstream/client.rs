@@ -37,6 +37,7 @@ pub(super) struct Handle {
     pub(super) core: Arc<Core>,
     pub(super) component: String,
     resolver: Arc<dyn Resolve>,
+    config: crate::config::Live,
     pub(super) background: Mutex<Option<Background>>,
     _registrations: Registrations,
     pub(super) tasks: TaskTracker,
@@ -86,7 +87,7 @@ impl Upstream {
                 max_idle: settings.max_idle,
             }),
             policy: RetryPolicy::with_metrics(&component, &settings.retry, cx.metrics()),
-            breaker: Breaker::with_metrics(component.as_str(), breaker, cx.metrics()),
+            breaker: cx.breakers().named(&component, breaker),
             bulkhead: Bulkhead::with_metrics(component.as_str(), bulkhead, cx.metrics()),
             latest: Mutex::default(),
             figures,
@@ -106,6 +107,7 @@ impl Upstream {
                 core,
                 component,
                 resolver: Arc::new(resolver),
+                config: cx.config().clone(),
                 background: Mutex::default(),
                 tasks: TaskTracker::new(),
             }),
@@ -123,7 +125,7 @@ impl Upstream {
         Ok(upstream)
     }
 
-    /// Begins to look up the name's addresses and to follow rotated certificates. Again, it does nothing. Must be called
+    /// Begins to look up the name's addresses, and to follow rotated certificates and reloaded settings. Again, it does nothing. Must be called
     /// within a tokio runtime; a service does it.
     pub fn open(&self) {
         let handle = &self.handle;
@@ -139,6 +141,10 @@ impl Upstream {
                 .tasks
                 .spawn(stop.clone().run_until_cancelled_owned(looking));
         }
+        let reloading = core.clone().keep_reloading(handle.config.clone());
+        handle
+            .tasks
+            .spawn(stop.clone().run_until_cancelled_owned(reloading));
         #[cfg(feature = "tls")]
         if let Some(tls) = core.tls.clone() {
             let rotating = core.clone().keep_rotating(tls);
@@ -152,14 +158,10 @@ impl Upstream {
         });
     }
 
-    /// Follows changed settings: timeouts, limits, ejection, retries, breaker, bulkhead and hedging. The URL, the
+    /// Follows changed settings, as a reload of the configuration does by itself: timeouts, limits, ejection, retries, breaker, bulkhead and hedging. The URL, the
     /// protocol, what is kept idle and `tls` stay as they were.
     pub fn configure(&self, settings: &UpstreamSettings) {
-        let core = &self.handle.core;
-        core.live.store(Arc::new(Live::from(settings)));
-        core.policy.configure(&settings.retry);
-        core.breaker.configure(&settings.breaker);
-        core.bulkhead.configure(&settings.bulkhead);
+        self.handle.core.configure(settings);
     }
 
     /// The addresses of the name at present, ejected ones included.

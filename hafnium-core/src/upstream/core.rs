@@ -83,6 +83,25 @@ impl Core {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn configure(&self, settings: &UpstreamSettings) {
+        self.live.store(Arc::new(Live::from(settings)));
+        self.policy.configure(&settings.retry);
+        self.breaker.configure(&settings.breaker);
+        self.bulkhead.configure(&settings.bulkhead);
+    }
+
+    /// Follows the configuration in force.
+    pub(super) async fn keep_reloading(self: Arc<Self>, config: crate::config::Live) {
+        let mut changes = config.watch();
+        loop {
+            let config = changes.changed().await;
+            // Without a service around it there is no configuration of this upstream.
+            if let Ok(settings) = config.named::<UpstreamSettings>(&self.name) {
+                self.configure(&settings);
+            }
+        }
+    }
+
     /// Takes `addresses` as those of the name.
     pub(super) fn follow(&self, addresses: &[SocketAddr]) {
         let rules = self.live().ejection;

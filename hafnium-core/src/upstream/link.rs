@@ -4,11 +4,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{self, Connected};
+use tokio::time::Instant;
 
 use crate::component::BoxFuture;
 use crate::metrics::UpDown;
@@ -20,6 +21,8 @@ pub(super) struct Counts {
     idle: AtomicUsize,
     shown_active: UpDown,
     shown_idle: UpDown,
+    /// When the last connection ended with the other side's refusal of the handshake, and what it said.
+    refused: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 impl Counts {
@@ -29,7 +32,15 @@ impl Counts {
             idle: AtomicUsize::new(0),
             shown_active,
             shown_idle,
+            refused: Mutex::default(),
         }
+    }
+
+    /// What was said when a handshake was refused, if that was after `begun`.
+    pub(super) fn refused_since(&self, begun: Instant) -> Option<Arc<str>> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, said) = refused.as_ref()?;
+        (*at >= begun).then(|| said.clone())
     }
 
     pub(super) fn active(&self) -> usize {
@@ -88,6 +99,8 @@ struct State {
     open: bool,
     exchanges: u32,
     answered: u64,
+    /// What the other side said when it refused the handshake: nothing that was written has been read.
+    refused: Option<Arc<str>>,
 }
 
 impl State {
@@ -137,6 +150,11 @@ impl Exchange {
         Some(Self { link, reused })
     }
 
+    /// What the other side said when it refused the handshake, if it did.
+    pub(super) fn refused(&self) -> Option<Arc<str>> {
+        self.link.lock().refused.clone()
+    }
+
     /// The answer has begun.
     pub(super) fn answered(&self) {
         self.link.lock().answered += 1;
@@ -176,6 +194,8 @@ impl tower::Service<Uri> for Counting {
 pub(super) struct Counted {
     connection: Connection,
     link: Arc<Link>,
+    /// Why writing has failed, while what came before is still read.
+    broken: Option<io::Error>,
 }
 
 impl Counted {
@@ -185,7 +205,74 @@ impl Counted {
             counts,
         });
         link.change(|state| state.open = true);
-        Self { connection, link }
+        Self {
+            connection,
+            link,
+            broken: None,
+        }
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Link {
+    /// With TLS 1.3 the refusal of our certificate comes when the handshake is over on this side.
+    fn failed(&self, error: &io::Error) {
+        if let Some(said) = crate::tls::client::refusal(error) {
+            let said: Arc<str> = said.into();
+            self.lock().refused = Some(said.clone());
+            let mut refused = self.counts.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            *refused = Some((Instant::now(), said));
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+impl Link {
+    fn failed(&self, _: &io::Error) {}
+}
+
+impl Counted {
+    /// Over HTTP/2 an error of writing ends the connection, and what the other side said before is not read any more: it
+    /// may be why. (HTTP/1.1 reads on by itself.) So the error waits until everything is read that has come.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = written else {
+            return written;
+        };
+        if self.connection.negotiated_h2() && self.read_on(cx).is_pending() {
+            self.broken = Some(error);
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(error))
+    }
+
+    /// Reads for the sake of a refusal, which comes before anything else.
+    fn read_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut room = [0; 1024];
+        for _ in 0..4 {
+            let mut buf = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut self.connection).poll_read(cx, buf.unfilled())) {
+                Ok(()) if buf.filled().is_empty() => break,
+                Ok(()) => {}
+                Err(error) => {
+                    self.link.failed(&error);
+                    break;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes, or ends with the error that an earlier write ended with.
+    fn write_by<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut Connection>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let written = match self.broken.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => write(Pin::new(&mut self.connection), cx),
+        };
+        self.written(cx, written)
     }
 }
 
@@ -203,17 +290,24 @@ impl connect::Connection for Counted {
 
 impl Read for Counted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_read(cx, buf)
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.connection).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read {
+            this.link.failed(error);
+        }
+        read
     }
 }
 
 impl Write for Counted {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write(cx, buf)
+        self.get_mut()
+            .write_by(cx, |connection, cx| connection.poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_flush(cx)
+        self.get_mut()
+            .write_by(cx, |connection, cx| connection.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -229,6 +323,7 @@ impl Write for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write_vectored(cx, bufs)
+        self.get_mut()
+            .write_by(cx, |connection, cx| connection.poll_write_vectored(cx, bufs))
     }
 }

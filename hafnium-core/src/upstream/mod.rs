@@ -62,3 +62,7 @@ pub use problem::UpstreamProblem;
 pub use resolve::{Resolve, SystemResolver};
 pub use response::Response;
 pub use settings::{EjectionSettings, HedgeMode, HedgeSettings, Protocol, UpstreamSettings};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/upstream.md")]
+mod guide {}

@@ -4,9 +4,10 @@ use hafnium_core::metrics::Metrics;
 use hafnium_core::resilience::{Breaker, Bulkhead, RetryPolicy};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::TextEncoder;
+use tower::{Layer, Service};
 
 use crate::breaker::{fail, succeed};
-use crate::support::{Failed, attempts, invalid, places, refused, touchy};
+use crate::support::{Failed, Strict, attempts, invalid, places, readiness, refused, touchy};
 
 struct Recorded {
     registry: prometheus::Registry,
@@ -58,13 +59,16 @@ async fn a_breaker_records_its_state_its_changes_and_what_it_refused() {
         (0.0, 1.0, 0.0)
     );
     let opened = recorded.value("hafnium_breaker_transitions_total", "state=\"open\"");
-    assert_eq!(
-        (
-            opened,
-            recorded.value("hafnium_breaker_rejected_total", "scoring")
-        ),
-        (1.0, 1.0)
-    );
+    let rejected = || recorded.value("hafnium_breaker_rejected_total", "scoring");
+    assert_eq!((opened, rejected()), (1.0, 1.0));
+    // A service that is asked whether it is ready has made no call yet.
+    let mut service = breaker.layer().layer(Strict::default());
+    for _ in 0..3 {
+        assert!(readiness(&mut service).await.is_ready());
+    }
+    assert_eq!(rejected(), 1.0);
+    assert!(service.call(1).await.is_err());
+    assert_eq!(rejected(), 2.0);
 }
 
 #[tokio::test(start_paused = true)]

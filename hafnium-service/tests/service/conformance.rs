@@ -1,5 +1,6 @@
 //! The service that the conformance tests run: one case per process, chosen by `CONFORMANCE_CASE`.
 
+mod canaries;
 mod lifecycle;
 
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use hafnium::axum::Router;
 use hafnium::axum::extract::Path;
 use hafnium::axum::routing::{get, post};
-use hafnium::http::Json;
+use hafnium::http::{Json, Problem};
 use hafnium::kafka::{Failure, Record};
 use hafnium::{Service, SetupError};
 
@@ -38,6 +39,11 @@ fn main() -> ExitCode {
             .kafka("events")
             .upstream("scoring", |scoring| scoring)
             .run(serve),
+        "upstream" => service.upstream("scoring", |scoring| scoring).run(asking),
+        "misspelled-upstream" => service.upstream("scoring", |scoring| scoring).run(async |app| {
+            app.upstream("scorng")?;
+            Ok(())
+        }),
         "settings" => service
             .settings::<Settings>()
             .alias("SECRET_KEY", "settings.secret_key")
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         }),
         "failing-set-up" => service.run(async |_| Err(SetupError::new("the model can't be read"))),
         "" => service.run(serve),
+        other if other.starts_with("canaries") => canaries::case(other, service)
+            .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
         other => lifecycle::case(other, service)
             .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
     }
@@ -87,6 +95,15 @@ async fn serve(app: hafnium::App) -> Result<(), SetupError> {
             post(async |Json(value): Json<serde_json::Value>| Json(value)),
         );
     app.serve(routes);
+    Ok(())
+}
+
+/// Hands each request on to the upstream, as a service between two others does.
+async fn asking(app: hafnium::App) -> Result<(), SetupError> {
+    let scoring = app.upstream("scoring")?;
+    let score =
+        async move || -> Result<String, Problem> { Ok(scoring.get("/score").await?.text()?.to_owned()) };
+    app.serve(Router::new().route("/score", get(score)));
     Ok(())
 }
 

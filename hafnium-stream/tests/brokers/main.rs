@@ -3,6 +3,7 @@
 
 mod consuming;
 mod dead_letters;
+mod deadlines;
 mod producing;
 mod rebalancing;
 mod rig;

@@ -189,19 +189,25 @@ impl Breaker {
     /// # Errors
     /// [`BreakerOpen`] when it must not be made.
     pub fn admit(&self) -> Result<Admission, BreakerOpen> {
+        self.ask().inspect_err(|_| self.count_refusal())
+    }
+
+    /// The same for a call that may never be made: a refusal is counted once it is one, by [`Self::count_refusal`].
+    pub(super) fn ask(&self) -> Result<Admission, BreakerOpen> {
         let now = Instant::now();
         let (admitted, changed) = self.shared.lock().admit(now);
         self.shared.tell(changed);
         match admitted {
             Ok(ticket) => Ok(Admission::new(self.clone(), ticket, now)),
-            Err(retry_after) => {
-                self.shared.figures.rejected();
-                Err(BreakerOpen {
-                    breaker: self.shared.name.clone(),
-                    retry_after,
-                })
-            }
+            Err(retry_after) => Err(BreakerOpen {
+                breaker: self.shared.name.clone(),
+                retry_after,
+            }),
         }
+    }
+
+    pub(super) fn count_refusal(&self) {
+        self.shared.figures.rejected();
     }
 
     /// A tower layer over the same state.

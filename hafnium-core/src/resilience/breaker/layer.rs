@@ -79,7 +79,10 @@ impl<S> BreakerService<S> {
                 drop(admission);
                 self.breaker.admit()
             }
-            Readiness::Refused(open) => Err(open),
+            Readiness::Refused(open) => {
+                self.breaker.count_refusal();
+                Err(open)
+            }
             Readiness::Unasked => self.breaker.admit(),
         }
     }
@@ -98,7 +101,7 @@ where
         // A leave of an earlier state is void: a service below that is not ready must not hide that the breaker opened.
         if !matches!(&self.readiness, Readiness::Admitted(admission) if admission.is_current()) {
             self.readiness = Readiness::Unasked;
-            match self.breaker.admit() {
+            match self.breaker.ask() {
                 Ok(admission) => self.readiness = Readiness::Admitted(admission),
                 Err(open) => {
                     self.readiness = Readiness::Refused(open);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::entry::Entry;
-use crate::secret::provider::{Address, FetchError, FetchErrorKind, Provider};
+use crate::secret::provider::{Address, FetchError, FetchErrorKind, Provider, Version};
 
 /// How long one question to a provider may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -33,17 +33,18 @@ impl Keeper {
             }
             // However many want it, the source has its rest.
             tokio::time::sleep_until(self.entry.earliest()).await;
-            let asked = self.ask(LIMIT).await;
+            // Whoever wants it sooner was refused with what is held.
+            let held = self.entry.held().filter(|_| !self.entry.is_wanted());
+            let asked = self.ask(held, LIMIT).await;
             self.entry.land(asked.err());
         }
     }
 
     /// Asks once, for no longer than `limit`, and takes the answer.
-    pub(super) async fn ask(&self, limit: Duration) -> Result<(), FetchError> {
+    pub(super) async fn ask(&self, held: Option<Version>, limit: Duration) -> Result<(), FetchError> {
         self.entry.asks(Instant::now());
         let answer = match &self.provider {
             Some(provider) => {
-                let held = self.entry.held();
                 let fetch = provider.fetch(&self.address, held.as_ref());
                 match tokio::time::timeout(limit, fetch).await {
                     Ok(answer) => answer,

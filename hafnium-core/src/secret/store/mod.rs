@@ -153,6 +153,9 @@ impl Secrets {
             }));
             inner.entries.clone()
         };
+        for provider in &shared.providers {
+            provider.observe(cx.metrics());
+        }
         for entry in &entries {
             shared.attend(entry);
         }

@@ -34,7 +34,7 @@ pub(super) async fn fetch(mut pending: Vec<&Keeper>, deadline: Deadline) -> Vec<
     loop {
         let limit = LIMIT.min(deadline.remaining());
         let asked = pending.into_iter().map(async |keeper| {
-            let asked = keeper.ask(limit).await;
+            let asked = keeper.ask(keeper.entry.held(), limit).await;
             Some((keeper, asked.err()?))
         });
         let failed = futures_util::future::join_all(asked).await;

@@ -48,7 +48,8 @@ pub(super) fn explain(error: &io::Error) -> String {
         };
     };
     let words = match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // A bad signature is what an authority of the same name with another key leads to.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "its certificate is not signed by a trusted authority (look at `tls.ca`)"
         }
         Error::InvalidCertificate(

@@ -1,0 +1,134 @@
+//! An upstream against the bare client of hyper-util that is underneath it: hello-world by 64 tasks over kept HTTP/1.1
+//! connections, in one process, in interleaved pairs. The ratio is the median over the pairs; the interval printed is
+//! that of their middle half.
+//!
+//! Without `--bench` (as `cargo test` runs it) one short pair shows that both are answered.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its ratio")]
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that can't run has nothing better to do"
+)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use hafnium_core::Context;
+use hafnium_core::upstream::{Upstream, UpstreamSettings};
+use hafnium_testkit::referee::{Figures, Row};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::net::TcpListener;
+
+const TASKS: usize = 64;
+
+fn main() {
+    let measuring = std::env::args().any(|argument| argument == "--bench");
+    let (pairs, window) = if measuring {
+        (9, Duration::from_secs(2))
+    } else {
+        (1, Duration::from_millis(100))
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut ratios = runtime.block_on(ratios(pairs, window));
+    ratios.sort_by(f64::total_cmp);
+    if !measuring {
+        return;
+    }
+    let at = |share: f64| ratios[((ratios.len() - 1) as f64 * share).round() as usize];
+    println!(
+        "upstream_throughput_ratio {:.3} (middle half {:.3}..{:.3}, {pairs} pairs)",
+        at(0.5),
+        at(0.25),
+        at(0.75)
+    );
+    let row = Row::new(
+        "upstream_throughput_ratio",
+        "GET hello by 64 tasks, no telemetry",
+        Some(at(0.5)),
+        "ratio",
+    );
+    let mut figures = Figures::new("upstream", 0, pairs);
+    figures.add(row.against("hyper-util's legacy client"));
+    println!("{figures}");
+    figures.write().expect("target/figures can be written");
+}
+
+/// Answers per second of ours divided by those of the bare client, pair by pair.
+async fn ratios(pairs: u32, window: Duration) -> Vec<f64> {
+    let address = server().await;
+    let bare = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build::<_, Empty<Bytes>>(HttpConnector::new());
+    let settings = UpstreamSettings::new(format!("http://{address}"));
+    let ours =
+        Upstream::connect("hello", &settings, &Context::standalone()).expect("settings that can be used");
+    let url: hyper::Uri = format!("http://{address}/").parse().expect("a URL");
+    let by_bare = move || {
+        let (bare, url) = (bare.clone(), url.clone());
+        async move {
+            let answer = bare.get(url).await.expect("an answer");
+            answer.into_body().collect().await.expect("a body").to_bytes()
+        }
+    };
+    let by_ours = move || {
+        let call = ours.get("/");
+        async move { call.await.expect("an answer").into_bytes() }
+    };
+    let mut ratios = Vec::new();
+    for pair in 0..pairs {
+        // The order alternates, so that a drift of the machine favours neither.
+        let (bare, ours) = if pair % 2 == 0 {
+            let bare = rate(&by_bare, window).await;
+            (bare, rate(&by_ours, window).await)
+        } else {
+            let ours = rate(&by_ours, window).await;
+            (rate(&by_bare, window).await, ours)
+        };
+        ratios.push(ours / bare);
+    }
+    ratios
+}
+
+async fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let app = Router::new().route("/", get(async || "hello\n"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+/// Answers per second over all tasks.
+async fn rate<F, Fut>(call: &F, window: Duration) -> f64
+where
+    F: Fn() -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Bytes> + Send + 'static,
+{
+    let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (call, stop, answers) = (call.clone(), stop.clone(), answers.clone());
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(call().await, "hello\n");
+                    answers.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let begun = Instant::now();
+    tokio::time::sleep(window).await;
+    stop.store(true, Ordering::Relaxed);
+    let (count, took) = (answers.load(Ordering::Relaxed), begun.elapsed());
+    for task in tasks {
+        task.await.expect("a task without an error");
+    }
+    assert!(count > 0, "nothing was answered");
+    count as f64 / took.as_secs_f64()
+}
