@@ -230,6 +230,8 @@ impl<'a> Run<'a> {
         #[cfg(feature = "kafka")]
         let consumers = crate::binding::bind(&self.declarations.consumers, handlers, &kafka, &self.context)?;
 
+        // Limits may have been reloaded while components started.
+        let http = self.context.config().current().get::<HttpSettings>()?;
         let router = envelope(router.unwrap_or_default(), &http, &self.context);
         let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
         self.workloads
