@@ -101,6 +101,26 @@ async fn what_was_not_run_is_red_unless_a_reason_was_given() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_running_service_tells_the_age_of_secrets_and_shows_none() {
+    let launch = Launch::new(env!("CARGO_BIN_EXE_conformance"));
+    let mut service = launch
+        .variable("HAFNIUM__ADMIN__TOKEN", "canary-3fd1-token")
+        .start();
+    service.ready(Duration::from_secs(20)).await;
+    let page = service.probe("/").await;
+    assert_eq!(page.status, 200);
+    let secrets = page.body.split("id=\"secrets\"").nth(1).unwrap();
+    let secrets = secrets.split("</section>").next().unwrap();
+    for told in ["admin.token", "current", "env:HAFNIUM__ADMIN__TOKEN"] {
+        assert!(secrets.contains(told), "{told}: {secrets}");
+    }
+    for path in ["/", "/config", "/topology", "/info", "/report", "/metrics"] {
+        let answer = service.probe(path).await;
+        assert!(!answer.body.contains("canary-3fd1-token"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_log_filter_of_a_running_service_is_changed_and_goes_back() {
     let mut service = Launch::new(env!("CARGO_BIN_EXE_conformance")).start();
     service.ready(Duration::from_secs(20)).await;
