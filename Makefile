@@ -1,7 +1,7 @@
 # `make` alone prints what there is. Everything works from a fresh clone, as root and as a normal user.
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo lint format clippy deny snapshots matrix lint-setup api reference docs bench figures prove audit
+.PHONY: help test demo lint format clippy deny snapshots matrix lint-setup api reference docs bench figures prove audit screenshots
 MAKEFLAGS += --no-print-directory
 
 # One shape for every cargo call: another set of packages or features would rebuild what others built.
@@ -77,3 +77,8 @@ prove: ## remove each guarantee (mutants/*.patch) and show that its test fails
 audit: ## known vulnerabilities of dependencies (fetches the advisory database)
 	@scripts/setup build tools
 	@scripts/deny check advisories
+
+screenshots: ## the status page of the example service in a headless browser, to docs/screenshots/
+	@scripts/setup build servers kafka screenshots
+	cargo build $(ALL)
+	@scripts/screenshots

@@ -216,3 +216,15 @@ async fn limits_change_while_the_listener_serves() {
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn a_proxy_that_is_no_network_is_refused_with_its_key() {
+    let sources = Sources::none()
+        .variable("ENVIRONMENT", "dev")
+        .variable("HAFNIUM__HTTP__TRUSTED_PROXIES", "[\"10.0.0.0/33\"]");
+    let loader = Loader::new("refused").sources(sources).section::<HttpSettings>();
+    let refused = loader.load().and_then(|config| config.get::<HttpSettings>());
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("http.trusted_proxies"), "{text}");
+    assert!(text.contains("expected a network such as"), "{text}");
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use hafnium_core::component::Stopped;
 use hafnium_core::config::{ByteSize, Duration as Limit};
 use hafnium_core::http::{HttpSettings, Server, envelope};
 use hafnium_core::problem::Json;
@@ -139,8 +140,7 @@ async fn a_client_that_vanished_without_a_word_is_let_go_in_every_state() {
     settings.header_timeout = Limit::from_millis(300);
     settings.body_timeout = Limit::from_millis(300);
     settings.idle_timeout = Limit::from_millis(300);
-    settings.write_timeout = Limit::from_millis(300);
-    settings.max_connections = 4;
+    settings.max_connections = 3;
     let (server, address) = serve(&settings);
     // The network swallows everything from a moment on: no FIN, no RST.
     let proxy = Proxy::start(address).unwrap();
@@ -153,8 +153,6 @@ async fn a_client_that_vanished_without_a_word_is_let_go_in_every_state() {
     let mut idle = said(proxy.address(), "GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut buffer = [0; 1024];
     assert!(idle.read(&mut buffer).await.unwrap() > 0);
-    // Takes nothing of a large answer.
-    let greedy = said(address, "GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
     proxy.black_hole();
     // All places are taken, and each comes free again.
     let fresh = timeout(Duration::from_secs(5), async {
@@ -167,29 +165,56 @@ async fn a_client_that_vanished_without_a_word_is_let_go_in_every_state() {
     assert_eq!(fresh.await.expect("the places come free"), [StatusCode::OK; 4]);
     sleep(Duration::from_secs(1)).await;
     assert!(server.requests().is_empty(), "{:?}", server.requests());
-    drop((silent.shutdown().await, halfway.shutdown().await, idle, greedy));
+    drop((silent.shutdown().await, halfway.shutdown().await, idle));
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_gives_its_place_back() {
+    let mut settings = settings();
+    settings.write_timeout = Limit::from_millis(300);
+    settings.header_timeout = Limit::from_millis(300);
+    settings.max_connections = 1;
+    let (_server, address) = serve(&settings);
+    let greedy = said(address, "GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let served = timeout(Duration::from_secs(6), ask_with(address, "/", &[])).await;
+    assert_eq!(served.expect("the place comes free").body, "hello");
+    drop(greedy);
+}
+
+/// Reads to the end, a little at a time: about two seconds for 64 MiB.
+async fn read_slowly(mut stream: TcpStream) -> usize {
+    let mut read = 0;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => return read,
+            more => read += more,
+        }
+        sleep(Duration::from_millis(25)).await;
+    }
+}
+
+const LARGE: &str = "GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn a_slow_reader_that_goes_on_reading_gets_all_of_a_large_answer() {
     let mut settings = settings();
-    settings.write_timeout = Limit::from_millis(500);
+    settings.write_timeout = Limit::from_millis(1000);
     settings.header_timeout = Limit::from_millis(200);
+    settings.idle_timeout = Limit::from_millis(200);
     let (_server, address) = serve(&settings);
-    let mut stream = said(
-        address,
-        "GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
-    )
-    .await;
-    let mut read = 0;
-    let mut buffer = vec![0; 4 << 20];
-    loop {
-        match stream.read(&mut buffer).await.unwrap() {
-            0 => break,
-            more => read += more,
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
+    let read = read_slowly(said(address, LARGE).await).await;
+    assert!(read > 64 << 20, "{read}");
+}
+
+#[tokio::test]
+async fn a_drain_waits_until_the_last_byte_of_an_answer_is_taken() {
+    let (server, address) = serve(&settings());
+    let reading = tokio::spawn(read_slowly(said(address, LARGE).await));
+    sleep(Duration::from_millis(200)).await;
+    let stopped = server.drain(Deadline::after(Duration::from_secs(20))).await;
+    assert_eq!(stopped, Stopped::Clean);
+    let read = reading.await.unwrap();
     assert!(read > 64 << 20, "{read}");
 }
 
@@ -229,6 +254,7 @@ async fn at_its_age_a_kept_connection_is_closed_with_an_answer_and_an_http2_one_
         kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             .await
             .unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "never told");
         let mut buffer = [0; 1024];
         let read = kept.read(&mut buffer).await.unwrap();
         let answer = String::from_utf8_lossy(&buffer[..read]).into_owned();

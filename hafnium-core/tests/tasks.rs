@@ -48,6 +48,12 @@ impl Times {
     }
 }
 
+/// What ended the service; a test without an end must not wait for ever.
+async fn fatal(tasks: &Tasks) -> String {
+    let fatal = timeout(Duration::from_secs(60), tasks.fatal()).await;
+    fatal.expect("nothing was fatal").to_string()
+}
+
 async fn panics() {
     panic!("as the test asks")
 }
@@ -83,10 +89,7 @@ async fn a_panic_names_its_task_and_leaves_the_others_running() {
     let tasks = Tasks::new();
     tasks.spawn("steady", std::future::pending());
     tasks.spawn("shaky", async { panic!("as the test asks") });
-    assert_eq!(
-        tasks.fatal().await.to_string(),
-        "task shaky panicked: as the test asks"
-    );
+    assert_eq!(fatal(&tasks).await, "task shaky panicked: as the test asks");
     assert_eq!(tasks.running().into_keys().collect::<Vec<_>>(), ["steady"]);
 }
 
@@ -94,7 +97,7 @@ async fn a_panic_names_its_task_and_leaves_the_others_running() {
 async fn without_a_restart_an_error_is_fatal() {
     let tasks = Tasks::new();
     tasks.spawn_with("loader", Restart::never(), || async { Err("no model") });
-    assert_eq!(tasks.fatal().await.to_string(), "task loader failed: no model");
+    assert_eq!(fatal(&tasks).await, "task loader failed: no model");
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +154,7 @@ async fn one_failure_in_a_row_more_than_the_limit_is_fatal() {
         async { Err("refused") }
     });
     assert_eq!(
-        tasks.fatal().await.to_string(),
+        fatal(&tasks).await,
         "task follower gave up after 3 failures in a row; the last run failed: refused"
     );
     assert_eq!(times.all().len(), 3);
@@ -264,10 +267,7 @@ async fn an_error_of_a_periodic_task_is_not_fatal_and_a_panic_is_unless_its_poli
     sleep(seconds(60.0)).await;
     assert!(nothing_is_fatal(&tasks).await);
     tasks.every("panics", seconds(1.0), panics);
-    assert_eq!(
-        tasks.fatal().await.to_string(),
-        "task panics panicked: as the test asks"
-    );
+    assert_eq!(fatal(&tasks).await, "task panics panicked: as the test asks");
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,7 +280,7 @@ async fn the_policy_of_a_periodic_task_waits_longer_after_each_failure_and_gives
         noted.note();
         async { Err("refused") }
     });
-    let fatal = tasks.fatal().await.to_string();
+    let fatal = fatal(&tasks).await;
     assert_eq!(
         fatal,
         "task sweeper gave up after 4 failures in a row; the last run failed: refused"
@@ -395,7 +395,7 @@ async fn a_panic_of_a_components_own_loop_is_fatal_although_it_is_no_task_of_the
     assert_eq!(tasks.guard("postgres.ledger", async { 7 }).await, Some(7));
     tokio::spawn(tasks.guard("postgres.ledger", panics()));
     assert_eq!(
-        tasks.fatal().await.to_string(),
+        fatal(&tasks).await,
         "task postgres.ledger panicked: as the test asks"
     );
     tasks.stop().await;

@@ -75,8 +75,10 @@ pub use {axum, tracing};
 /// What HTTP handlers return and take.
 pub mod http {
     pub use crate::problem::Problem;
-    pub use hafnium_core::http::{REQUEST_ID, RequestId};
+    pub use hafnium_core::http::{Caller, REQUEST_ID, RequestId, Scheme};
     pub use hafnium_core::problem::Json;
+    #[cfg(feature = "tls")]
+    pub use hafnium_core::tls::PeerIdentity;
 }
 
 /// The HTTP client of a declared upstream.

@@ -127,8 +127,16 @@ async fn a_blocked_runtime_does_not_keep_the_process_past_the_deadline_of_its_st
 #[tokio::test]
 async fn a_set_up_that_blocks_its_thread_neither_silences_the_probes_nor_outlasts_a_stop() {
     let mut service = brief(conformance("blocking-set-up")).start();
-    let waiting = service.probes("/startupz", 503, START).await;
-    assert!(waiting.body.contains("lifecycle failed: starting"), "{waiting:?}");
+    service.probes("/startupz", 503, START).await;
+    until("the set-up is waited for", START, async || {
+        let body = service.probe("/startupz?verbose").await.body;
+        if body.contains("[-]set-up failed: waiting for ") {
+            Ok(())
+        } else {
+            Err(body)
+        }
+    })
+    .await;
     assert_eq!(probe(&service, "/livez").await.0, 200);
     let ended = service.stop(Duration::from_secs(10)).await;
     assert!(ended.exited(75).starts_with("drain incomplete: "), "{ended:?}");
@@ -276,10 +284,13 @@ async fn a_panic_in_main_ends_with_101_and_is_told_where_the_platform_looks() {
     );
 }
 
+/// The case, its exit code, how its reason begins, and its variables.
+type Case = (&'static str, i32, &'static str, Vec<(&'static str, String)>);
+
 #[tokio::test]
 async fn the_reason_of_each_exit_code_is_one_line_in_the_termination_log() {
     let closed = hafnium_testkit::process::free_ports(1).unwrap()[0];
-    let cases: [(&str, i32, &str, Vec<(&str, String)>); 5] = [
+    let cases: [Case; 5] = [
         ("usage", 2, "error: unrecognized subcommand 'usage'", vec![]),
         ("failing-set-up", 1, "set-up failed: ", vec![]),
         ("panicking-set-up", 101, "the set-up panicked: ", vec![]),

@@ -7,6 +7,8 @@
 //! Nothing outlives the test: not when the cluster is dropped, not when the test process is killed with SIGKILL.
 
 pub mod aws;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "dev-services")]
 pub mod dev;
 mod error;
@@ -21,6 +23,8 @@ pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod referee;
+#[cfg(feature = "postgres")]
+pub mod sandbox;
 pub mod vault;
 
 pub use error::Error;

@@ -106,8 +106,16 @@ impl Activity {
     }
 
     /// The client takes bytes again.
-    pub(crate) fn flows(&self) {
-        self.state().stuck_since = None;
+    pub(crate) fn flows(&self, now: Instant) {
+        let mut state = self.state();
+        state.stuck_since = None;
+        state.quiet_since = now;
+    }
+
+    /// Whether there are bytes that the client is still to take. A request's answer may be wholly made by then, and its
+    /// connection is still in use.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.state().stuck_since.is_some()
     }
 
     /// Whether the client takes nothing for longer than it may.
@@ -143,7 +151,7 @@ impl Activity {
     }
 
     fn advise_quiet(state: &State, limits: Limits, now: Instant) -> Advice {
-        if state.active > 0 {
+        if state.active > 0 || state.stuck_since.is_some() {
             return Advice::Keep(now + limits.idle.min(limits.header).min(limits.write));
         }
         // An idle HTTP/2 connection receives pings and window updates, which are not the beginning of a head.
@@ -293,12 +301,34 @@ mod tests {
             activity.advise(LIMITS, begun + seconds(29)),
             Advice::Keep(_)
         ));
-        activity.flows();
+        activity.flows(begun + seconds(29));
         activity.stuck(begun + seconds(29));
         assert!(matches!(
             activity.advise(LIMITS, begun + seconds(31)),
             Advice::Keep(_)
         ));
         assert_eq!(activity.advise(LIMITS, begun + seconds(59)), Advice::Cut);
+    }
+
+    #[test]
+    fn an_answer_that_the_client_still_takes_keeps_its_connection_in_use() {
+        let begun = Instant::now();
+        let activity = Activity::new(begun, None);
+        activity.request(false);
+        activity.answered(begun);
+        for second in (10..500).step_by(10) {
+            activity.stuck(begun + seconds(second));
+            assert!(activity.is_writing());
+            assert!(matches!(
+                activity.advise(LIMITS, begun + seconds(second + 9)),
+                Advice::Keep(_)
+            ));
+            activity.flows(begun + seconds(second + 9));
+        }
+        assert!(matches!(
+            activity.advise(LIMITS, begun + seconds(570)),
+            Advice::Keep(_)
+        ));
+        assert_eq!(activity.advise(LIMITS, begun + seconds(575)), Advice::Finish);
     }
 }

@@ -15,6 +15,8 @@ use tower::{ServiceExt, service_fn};
 use tower_http::compression::Compression;
 use tower_http::compression::predicate::SizeAbove;
 
+use crate::component::BoxFuture;
+
 /// Below it an answer fits into one packet either way, and the work is for nothing.
 const SMALLEST: u64 = 1024;
 
@@ -120,31 +122,32 @@ fn is_text(content_type: &str) -> bool {
         )
 }
 
-/// `response` in the encoding that was asked for, where that is of use.
-pub(super) async fn compress(mut response: Response, asked: Option<Encoding>) -> Response {
-    if !is_worth_it(&response) {
-        return response;
+/// The encoding that `response` is to get, where that is of use; it says to caches that it depends on who asks.
+pub(super) fn prepare(response: &mut Response, asked: Option<Encoding>) -> Option<Encoding> {
+    if !is_worth_it(response) {
+        return None;
     }
-    // A cache in between must not give it to a client that accepts something else.
-    let Some(encoding) = asked else {
-        response
-            .headers_mut()
-            .append(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
-        return response;
-    };
-    weaken(response.headers_mut());
-    let mut request = Request::new(());
-    request.headers_mut().insert(ACCEPT_ENCODING, encoding.value());
-    let mut inner = Some(response);
-    let given = service_fn(move |_: Request<()>| {
-        let response = inner.take().unwrap_or_default();
-        ready(Ok::<_, Infallible>(response))
-    });
-    let compression = Compression::new(given).compress_when(SizeAbove::new(0));
-    match compression.oneshot(request).await {
-        Ok(response) => response.map(Body::new),
-        Err(never) => match never {},
-    }
+    let headers = response.headers_mut();
+    headers.append(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+    asked.inspect(|_| weaken(headers))
+}
+
+/// `response` in that encoding. Boxed: few answers need the room it takes.
+pub(super) fn encode(response: Response, encoding: Encoding) -> BoxFuture<'static, Response> {
+    Box::pin(async move {
+        let mut request = Request::new(());
+        request.headers_mut().insert(ACCEPT_ENCODING, encoding.value());
+        let mut inner = Some(response);
+        let given = service_fn(move |_: Request<()>| {
+            let response = inner.take().unwrap_or_default();
+            ready(Ok::<_, Infallible>(response))
+        });
+        let compression = Compression::new(given).compress_when(SizeAbove::new(0));
+        match compression.oneshot(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    })
 }
 
 /// A strong tag stands for these bytes; the encoded ones are others of the same meaning.

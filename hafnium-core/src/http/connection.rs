@@ -10,6 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, MatchedPath};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -20,6 +22,7 @@ use hyper_util::server::conn::auto;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::activity::{Activity, Advice};
@@ -81,6 +84,11 @@ impl Connection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Whether nothing is under way, down to the last byte of the last answer.
+    fn is_done(&self) -> bool {
+        self.exchanges().is_empty() && !self.activity.is_writing()
     }
 
     fn begin(self: &Arc<Self>, request: &Request<Incoming>) -> Underway {
@@ -166,6 +174,18 @@ fn builder(header_limit: usize) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// What a listener tells its connections.
+#[derive(Clone, Copy)]
+enum Told {
+    Stop,
+    Cut,
+}
+
+async fn told(token: CancellationToken, told: Told) -> Told {
+    token.cancelled_owned().await;
+    told
+}
+
 /// Serves one connection to its end. Dropping it cuts the connection.
 pub(super) async fn serve<S>(
     stream: S,
@@ -197,6 +217,14 @@ pub(super) async fn serve<S>(
         Advice::Finish | Advice::Cut => now,
     };
     let mut look = pin!(tokio::time::sleep_until(first));
+    // Each poll of a token takes a lock that all connections share; this way they are polled when they have news, and
+    // not with every request.
+    let mut told: FuturesUnordered<_> = [
+        told(shared.cut.clone(), Told::Cut),
+        told(shared.stop.clone(), Told::Stop),
+    ]
+    .into_iter()
+    .collect();
     let mut stopped: Option<Instant> = None;
     let mut finishing = false;
     loop {
@@ -208,19 +236,21 @@ pub(super) async fn serve<S>(
                 }
                 break;
             }
-            () = shared.cut.cancelled() => break,
-            () = shared.stop.cancelled(), if stopped.is_none() => {
-                let now = Instant::now();
-                stopped = Some(now);
-                finishing = false;
-                look.as_mut().reset(now);
-            }
+            Some(told) = told.next(), if !told.is_empty() => match told {
+                Told::Cut => break,
+                Told::Stop => {
+                    let now = Instant::now();
+                    stopped = Some(now);
+                    finishing = false;
+                    look.as_mut().reset(now);
+                }
+            },
             () = look.as_mut() => {
                 let now = Instant::now();
                 let limits = shared.limits();
                 let advice = match stopped {
                     _ if connection.activity.is_stuck(limits, now) => Advice::Cut,
-                    _ if finishing && connection.exchanges().is_empty() => Advice::Cut,
+                    _ if finishing && connection.is_done() => Advice::Cut,
                     _ if finishing => Advice::Keep(now + FINISHING),
                     Some(at) => connection.activity.advise_stopping(at, now),
                     None => connection.activity.advise(limits, now),

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::body::{Fault, Reading, guarded};
-use super::compress::{Encoding, compress};
+use super::compress::{Encoding, encode, prepare};
 use super::connection::Exchange;
 use super::gate::{Gate, Pass, Shed};
 use super::reload::follow;
@@ -73,10 +73,9 @@ pub fn envelope(router: Router, settings: &HttpSettings, cx: &Context) -> Router
         queue_time: shed.with(&[("reason", "queue_time")]),
     });
     follow(&shared, cx);
-    // The limit is enforced here; axum's own would cut larger configured ones to 2 MB.
-    router
-        .layer(DefaultBodyLimit::disable())
-        .layer(EnvelopeLayer { shared })
+    // The limit is enforced here; axum's own would cut larger configured ones to 2 MB. Both as one layer: a router boxes
+    // its routes and their answers anew for each.
+    router.layer((EnvelopeLayer { shared }, DefaultBodyLimit::disable()))
 }
 
 #[derive(Clone)]
@@ -157,8 +156,10 @@ impl Shared {
         if is_bare_error(&response) {
             response = filled(&response);
         }
-        if let Some(encoding) = encoding {
-            response = compress(response, encoding).await;
+        if let Some(asked) = encoding
+            && let Some(encoding) = prepare(&mut response, asked)
+        {
+            response = encode(response, encoding).await;
         }
         response.headers_mut().insert(REQUEST_ID, id.value());
         response
@@ -181,12 +182,12 @@ impl Shared {
             Some(left) => left.min(rules.request_timeout),
             None => rules.request_timeout,
         };
+        if limit.is_zero() {
+            return Err(late().not_run());
+        }
         let deadline = Deadline::after(limit);
         let (request, reading) = guarded(request, rules.body_limit, rules.body_timeout)?;
         let pass = self.turn(rules, deadline).await?;
-        if deadline.is_past() {
-            return Err(late().not_run());
-        }
         let served = id.clone().scope(async { inner.call(request).await });
         let answer = AssertUnwindSafe(deadline.scope(served)).catch_unwind();
         let answered = deadline.bound("the handler", answer).await;

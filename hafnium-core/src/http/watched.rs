@@ -41,7 +41,7 @@ impl<S> Watched<S> {
             }
             (Poll::Ready(_), Some(stuck)) if stuck == step => {
                 self.stuck = None;
-                self.connection.activity.flows();
+                self.connection.activity.flows(Instant::now());
             }
             _ => {}
         }

@@ -1,5 +1,8 @@
 //! The state of a service, and the watch through which anyone may follow it. It only ever moves forward.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use tokio::sync::watch;
 
 /// Where a service is in its life. Ordered: later states are greater.
@@ -30,9 +33,37 @@ impl State {
     }
 }
 
+/// The present state beside the channel that tells of it: every request asks for it, and a channel has a lock.
+#[derive(Debug, Clone)]
+struct Present(Arc<AtomicU8>);
+
+impl Present {
+    const STATES: [State; 5] = [
+        State::Starting,
+        State::Ready,
+        State::Draining,
+        State::Stopping,
+        State::Stopped,
+    ];
+
+    fn new(state: State) -> Self {
+        Self(Arc::new(AtomicU8::new(state as u8)))
+    }
+
+    fn set(&self, state: State) {
+        self.0.store(state as u8, Ordering::Release);
+    }
+
+    fn get(&self) -> State {
+        let state = usize::from(self.0.load(Ordering::Acquire));
+        Self::STATES.get(state).copied().unwrap_or(State::Stopped)
+    }
+}
+
 /// The owner's side of the state. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
+    present: Present,
     sender: watch::Sender<State>,
 }
 
@@ -46,6 +77,7 @@ impl Lifecycle {
     /// A service that is starting.
     pub fn new() -> Self {
         Self {
+            present: Present::new(State::Starting),
             sender: watch::Sender::new(State::Starting),
         }
     }
@@ -56,6 +88,7 @@ impl Lifecycle {
             let forward = state > *current;
             if forward {
                 *current = state;
+                self.present.set(state);
             }
             forward
         })
@@ -64,6 +97,7 @@ impl Lifecycle {
     /// A watch on the state.
     pub fn watch(&self) -> Watch {
         Watch {
+            present: self.present.clone(),
             receiver: self.sender.subscribe(),
             _keep: self.sender.clone(),
         }
@@ -73,6 +107,7 @@ impl Lifecycle {
 /// A view of the state that anyone may hold. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Watch {
+    present: Present,
     receiver: watch::Receiver<State>,
     /// Keeps the channel open, so that waiting on a state that never comes waits instead of failing.
     _keep: watch::Sender<State>,
@@ -83,14 +118,15 @@ impl Watch {
     pub fn fixed(state: State) -> Self {
         let sender = watch::Sender::new(state);
         Self {
+            present: Present::new(state),
             receiver: sender.subscribe(),
             _keep: sender,
         }
     }
 
-    /// The present state.
+    /// The present state. Takes no lock.
     pub fn state(&self) -> State {
-        *self.receiver.borrow()
+        self.present.get()
     }
 
     /// Waits until the service has reached `state` or a later one.

@@ -56,6 +56,7 @@ fn rows() -> Vec<Row> {
         row!("release keeps its deadline", peer: databases::release_keeps_its_deadline),
         row!("a dropped fetch leaks no lease", peer: databases::a_dropped_fetch_leaks_no_lease),
         row!("a static login follows its rotation, also a late one", real: databases::a_static_login_follows_its_rotation, peer: databases::a_late_rotation_is_waited_for_patiently),
+        row!("a given token that is replaced in its file is taken", peer: stores::a_given_token_that_is_replaced_in_its_file),
         row!("the store keeps the last value while Vault is sealed", real: stores::the_last_value_serves_on_while_sealed),
         row!("the store never holds a login that ended; a refused one is replaced", real: stores::a_store_never_holds_a_login_that_ended),
         row!("TLS: a private CA is trusted where it is named, a name must fit", peer: tls::a_private_ca),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hafnium_core::config::{Config, Loader, Sources};
-use hafnium_core::secret::vault::VaultSettings;
+use hafnium_core::secret::vault::{VaultSection, VaultSettings};
 use hafnium_core::secret::{Login, Provider, Secret, SecretState, Secrets, SecretsSettings};
 use hafnium_core::{Context, Deadline};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ground::{Ground, approle, own_server, pause, seconds, vault};
+use super::ground::{Ground, approle, own_server, pause, seconds, text, vault};
+use super::peer::{Peer, Reply, document};
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -120,5 +121,49 @@ pub(crate) async fn a_store_never_holds_a_login_that_ended(ground: Arc<Ground>) 
     format!(
         "{logins} logins in 20 s, all worked, as {} users of at most 10 s",
         users.len()
+    )
+}
+
+/// As an agent beside the service does: another token in the same file.
+pub(crate) async fn a_given_token_that_is_replaced_in_its_file() -> String {
+    let peer = Peer::start(|asked, _| match asked.path.as_str() {
+        "auth/token/lookup-self" => {
+            let data = json!({ "ttl": 3600, "creation_ttl": 3600, "period": 0, "renewable": true });
+            Reply::new(200, json!({ "data": data }))
+        }
+        _ => document(1, "v"),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "hvs.one\n").unwrap();
+    let sources = Sources::none()
+        .variable("VAULT_ADDR", peer.address.clone())
+        .variable("VAULT_TOKEN", format!("file:{}", file.display()));
+    let loader = Loader::new("contract").section::<VaultSection>();
+    let config = loader
+        .section::<SecretsSettings>()
+        .sources(sources)
+        .load()
+        .unwrap();
+    let secrets = Secrets::new(config.get::<SecretsSettings>().unwrap(), Vec::new());
+    secrets.open(&config, seconds(20.0)).await.unwrap();
+    secrets.follow(&Context::standalone());
+    let vault = vault(&config.get::<VaultSection>().unwrap());
+    let used = || peer.asked().pop().unwrap().token.unwrap();
+    assert!(text(&vault, "vault:kv/a#k").await.is_ok());
+    assert_eq!(used(), "hvs.one");
+    std::fs::write(&file, "hvs.two\n").unwrap();
+    let begun = Instant::now();
+    while used() != "hvs.two" {
+        assert!(begun.elapsed() < Duration::from_secs(40), "never taken");
+        assert!(text(&vault, "vault:kv/a#k").await.is_ok());
+        pause(100).await;
+    }
+    let looked = peer.count("lookup-self");
+    assert_eq!(looked, 2);
+    format!(
+        "taken after {:.1} s, looked up once",
+        begun.elapsed().as_secs_f64()
     )
 }

@@ -1,4 +1,5 @@
 //! What the service runs against, and what is read past it.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -10,6 +10,7 @@ mod dependencies;
 mod markup;
 mod overview;
 mod policy;
+mod secrets;
 mod table;
 mod time;
 
@@ -53,6 +54,7 @@ fn render(admin: &Admin) -> String {
     checks::write(&mut page, admin);
     dependencies::write(&mut page, admin);
     breakers::write(&mut page, admin);
+    secrets::write(&mut page, admin);
     overview::write_tasks(&mut page, admin);
     config::write(&mut page, admin);
     overview::write_build(&mut page, admin);

@@ -31,7 +31,7 @@ pub(super) fn write(page: &mut Markup, admin: &Admin) {
     page.raw("<span>up for ")
         .text(spoken(admin.begun.elapsed()))
         .raw("</span>");
-    page.raw("<span>")
+    page.raw("<span>instance ")
         .text(&service.instance)
         .raw("</span></p></header>");
 }

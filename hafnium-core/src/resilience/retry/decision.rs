@@ -6,6 +6,9 @@ use super::settings::RetrySettings;
 use crate::classify::{Classify, Outcome};
 use crate::resilience::backoff::full_jitter;
 
+/// How much later than asked a timer of tokio may fire: it counts in milliseconds, rounded up.
+const TICK: Duration = Duration::from_millis(1);
+
 /// The settings as they are used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
@@ -90,7 +93,7 @@ pub(super) fn decide<E: Classify>(
         // On top of it, or all that were told the same time would come back together.
         pause += asked;
     }
-    if left.is_some_and(|left| pause >= left) {
+    if left.is_some_and(|left| pause + TICK >= left) {
         return Err(GiveUp::Deadline);
     }
     Ok(pause)
@@ -165,7 +168,7 @@ mod tests {
             let asks = Asks(error(Outcome::NotRun, true), asked.map(Duration::from_millis));
             match decide(&rules(), &asks, false, attempt, Some(left), random) {
                 Ok(pause) => {
-                    prop_assert!(pause < left && attempt < 3);
+                    prop_assert!(pause + TICK < left && attempt < 3);
                     prop_assert!(asked.is_none_or(|asked| pause >= Duration::from_millis(asked)));
                 }
                 Err(reason) => prop_assert_eq!(reason == GiveUp::Attempts, attempt >= 3),

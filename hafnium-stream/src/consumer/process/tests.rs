@@ -351,14 +351,16 @@ async fn a_handler_runs_under_the_records_deadline_where_it_is_nearer_than_its_t
     let seen = Arc::default();
     let spec = ConsumerSpec::new().order(super::super::spec::Order::ByPartition);
     let mut bench = Bench::new(spec, seconds_left(&seen));
-    // Half a second of room for the machine: the system's clock is not paused.
-    bench.put_with("a", 1, due_in(Duration::from_millis(5500)));
+    bench.put_with("a", 1, due_in(Duration::from_secs(20)));
     bench.put_with("a", 2, due_in(Duration::from_secs(3600)));
     bench.put("a", 3);
     for offset in 0..3 {
         assert_eq!(bench.ended().await, (offset, End::Done));
     }
-    assert_eq!(*seen.lock().unwrap(), [5, 30, 30]);
+    let seen = seen.lock().unwrap();
+    // Room for the machine: the system's clock is not paused.
+    assert!((5..=20).contains(&seen[0]), "{seen:?}");
+    assert_eq!(seen[1..], [30, 30]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,10 +374,13 @@ async fn a_handler_that_exceeds_the_records_deadline_is_dropped_and_retried() {
         }
     });
     let mut bench = Bench::new(ConsumerSpec::new(), handler);
-    bench.put_with("a", 1, due_in(Duration::from_secs(2)));
+    bench.put_with("a", 1, due_in(Duration::from_secs(20)));
     assert_eq!(bench.ended().await, (0, End::Done));
     let second = log.lock().unwrap()[1].3;
-    assert!((1000..4000).contains(&second), "second attempt after {second} ms");
+    assert!(
+        (5_000..25_000).contains(&second),
+        "second attempt after {second} ms"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! The texts are those that Vault 1.21.4 gave.
 
+use proptest::strategy::Strategy;
+
 use super::*;
 
 fn said(status: u16, body: &str) -> Failure {
@@ -63,4 +65,22 @@ fn an_answer_of_nothing_is_an_empty_envelope_and_garbage_is_an_outage() {
     assert!(envelope(br#"{"data":{"k":"v"#).is_err());
     let nulls = br#"{"request_id":"x","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}"#;
     assert!(envelope(nulls).is_ok());
+}
+
+proptest::proptest! {
+    /// Whatever a server says: no panic, no value shown, and never a token where there was none.
+    #[test]
+    fn any_answer_is_read_without_a_panic(
+        status in 200u16..600,
+        body in proptest::prop_oneof![
+            proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            r#"\{"(errors|data|auth|warnings|lease_id|lease_duration)":(null|\[\]|\{\}|"canary"|-1|1e400|true|\["canary"\])\}"#
+                .prop_map(String::into_bytes),
+        ],
+    ) {
+        let failure = failure(StatusCode::from_u16(status).unwrap(), None, &body);
+        let _outage = failure.is_outage();
+        let envelope = envelope(&body).unwrap_or_default();
+        assert!(envelope.auth.and_then(Auth::token).is_none());
+    }
 }
