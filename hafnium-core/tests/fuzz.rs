@@ -14,6 +14,8 @@ mod forwarded;
 mod frame;
 #[path = "fuzz/probes.rs"]
 mod probes;
+#[path = "fuzz/secret.rs"]
+mod secret;
 
 #[test]
 fn config_values_and_units_are_read_or_refused_and_never_panic() {
@@ -33,4 +35,9 @@ fn deadlines_in_headers_are_read_or_ignored_and_never_beyond_a_day() {
 #[test]
 fn forwarded_headers_are_believed_only_as_far_as_a_trusted_proxy_wrote_them() {
     frame::replay("forwarded_headers", forwarded::fuzz_forwarded_headers);
+}
+
+#[test]
+fn secret_references_are_kept_as_written_and_values_are_never_repeated() {
+    frame::replay("secret_references", secret::fuzz_secret_references);
 }

@@ -160,11 +160,11 @@ impl Provider for Aws {
         _: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            match address.scheme.as_str() {
-                #[cfg(feature = "aws-ssm")]
-                "aws-ssm" => self.parameter(address).await,
-                _ => self.secret(address).await,
+            #[cfg(feature = "aws-ssm")]
+            if address.scheme == "aws-ssm" {
+                return self.parameter(address).await;
             }
+            self.secret(address).await
         })
     }
 

@@ -48,11 +48,12 @@ use super::{Address, FetchError, FetchErrorKind, Fetched, Provider, Version};
 use crate::component::BoxFuture;
 use crate::deadline::Deadline;
 use crate::metrics::Metrics;
+use answer::Failure;
 use client::{Ask, Client};
 use instruments::Instruments;
 use lending::{Delivery, Lending};
 use login::Login;
-use session::Session;
+use session::{Session, Stop};
 use target::Target;
 
 /// How references to Vault begin.
@@ -114,23 +115,41 @@ impl Inner {
                 message: format!("{address}: this process is ending and has given its logins back"),
             });
         }
-        let ask = async |path: &[&str]| {
-            let answer = self.session.ask(|| Ask::get(path.iter().copied())).await;
-            answer.map_err(|stop| stop.of(address))
-        };
+        let ask = async |path: &[&str]| self.session.ask(|| Ask::get(path.iter().copied())).await;
         match &Target::parse(address, &self.mounts)? {
             Target::Lent { mount, role } => self.lending.lend(address, (mount, role), held).await,
             Target::Document { mount, path, key } => {
                 let parts: Vec<_> = mount.split('/').chain(["data"]).chain(path.split('/')).collect();
-                let answer = ask(&parts).await?;
+                let answer = match ask(&parts).await {
+                    Ok(answer) => answer,
+                    Err(Stop::Failed(Failure::Missing)) if self.is_unversioned(mount).await => {
+                        return Err(Failure::NotVersioned.of(address));
+                    }
+                    Err(stop) => return Err(stop.of(address)),
+                };
                 document::read(address, key.as_deref(), &answer.envelope).map(Delivery::of)
             }
             Target::Rotated { mount, role } => {
                 let parts: Vec<_> = mount.split('/').chain(["static-creds", role]).collect();
-                let answer = ask(&parts).await?;
+                let answer = ask(&parts).await.map_err(|stop| stop.of(address))?;
                 document::rotated(address, &answer.envelope, SystemTime::now()).map(Delivery::of)
             }
         }
+    }
+
+    /// Whether the engine there is KV of version 1: it has no `data/`, and answers as if there were nothing.
+    async fn is_unversioned(&self, mount: &str) -> bool {
+        let path = || {
+            ["sys", "internal", "ui", "mounts"]
+                .into_iter()
+                .chain(mount.split('/'))
+        };
+        let Ok(answer) = self.session.ask(|| Ask::get(path())).await else {
+            return false;
+        };
+        let data = &answer.envelope.data;
+        let version = data.0.get("options").and_then(|options| options.get("version"));
+        data.text("type") == Some("kv") && version.and_then(|version| version.as_str()) != Some("2")
     }
 }
 
