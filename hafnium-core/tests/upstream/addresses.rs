@@ -59,7 +59,7 @@ async fn an_address_that_fails_is_ejected_and_returns_after_one_good_trial() {
     .await;
     let healthy = Server::hello().await;
     let mut settings = settings();
-    settings.ejection.time = Duration::from_millis(300).into();
+    settings.ejection.time = Duration::from_secs(3).into();
     let cx = Context::standalone();
     let names = Names::of(&[failing.address, healthy.address]);
     let upstream = upstream_by(names, &settings, &cx);
@@ -68,13 +68,13 @@ async fn an_address_that_fails_is_ejected_and_returns_after_one_good_trial() {
         seen += usize::from(upstream.get("/").await.is_err());
     }
     println!("| 500s from one of two addresses | {seen} of 100 calls failed, then it was ejected |");
-    // Five in a row, and not one more than a trial each 300 ms.
-    assert!((5..=7).contains(&seen), "{seen}");
+    // Five in a row, and not one more than a trial each 3 s.
+    assert!((5..=6).contains(&seen), "{seen}");
     let before = failing.hits();
     for _ in 0..20 {
         upstream.get("/").await.unwrap();
     }
-    assert_eq!(failing.hits(), before, "it gets nothing");
+    assert!(failing.hits() <= before + 1, "it gets nothing but a trial");
     let state = |cx: &Context| {
         let view = cx.topology().report().remove(0).view;
         let address = failing.address.to_string();
@@ -86,8 +86,11 @@ async fn an_address_that_fails_is_ejected_and_returns_after_one_good_trial() {
     };
     assert_eq!(state(&cx), NodeState::Down);
     broken.store(false, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    for _ in 0..40 {
+    for _ in 0..150 {
+        if failing.hits() > before + 5 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
         upstream.get("/").await.unwrap();
     }
     assert!(failing.hits() > before + 5, "it is back");

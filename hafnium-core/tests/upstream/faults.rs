@@ -120,7 +120,7 @@ async fn a_path_that_swallows_everything_ends_at_the_deadline_which_says_what_wa
         is(&result, Outcome::Unknown, "upstream.deadline_exceeded");
         assert!(result.unwrap_err().to_string().contains("its answer"));
         assert!(
-            begun.elapsed() < Duration::from_millis(350 + 200),
+            begun.elapsed() < Duration::from_millis(1500),
             "{:?}",
             begun.elapsed()
         );
