@@ -23,6 +23,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How often a request that never left is sent again over a new connection.
 const MOVES: u32 = 3;
 
+/// How h2 says that GOAWAY without an error came before the request, or named it as one that was not looked at (RFC 9113,
+/// 6.8): it may be sent again. A stream that the server had accepted and then dropped fails with another error.
+const GONE_AWAY: &str = "connection error received: not a result of an error";
+
 pub(super) struct Client {
     kind: Kind,
     address: SocketAddr,
@@ -173,9 +177,11 @@ async fn sent(result: Result<Response<Incoming>, TrySendError<Request<Body>>>) -
     let response = match result {
         Ok(response) => response,
         Err(mut error) => {
-            return match error.take_message() {
-                Some(_) => Sent::NeverLeft,
-                None => Sent::Failed(describe(&error.into_error())),
+            let left = error.take_message().is_none();
+            let reason = describe(&error.into_error());
+            return match left && !reason.ends_with(GONE_AWAY) {
+                false => Sent::NeverLeft,
+                true => Sent::Failed(reason),
             };
         }
     };

@@ -1,8 +1,8 @@
 //! Load on a service that is counted to the last request: what a drain, a reload or a rotation must not fail.
 //!
 //! The clients behave as good ones do, and forgive nothing: they keep a connection until the server says that it closes
-//! it (`Connection: close`, GOAWAY), and send a request again only when it never left. Everything else that is not a 2xx
-//! within 10 s has failed.
+//! it (`Connection: close`, GOAWAY), and send a request again only when it never left, or GOAWAY says that the server did
+//! not look at it. Everything else that is not a 2xx within 10 s has failed.
 //!
 //! ```no_run
 //! # async fn example(address: std::net::SocketAddr) {
