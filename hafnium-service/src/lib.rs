@@ -23,7 +23,10 @@
 //! | `redis` | `redis`: our handle beside the whole of redis-rs |
 //! | `kafka` | `kafka`: producer and consumer (builds librdkafka) |
 //! | `otlp` | traces to a collector over http/protobuf |
-//! | `tls` | TLS to Postgres and Redis through rustls (builds aws-lc-rs) |
+//! | `tls` | TLS through rustls (builds aws-lc-rs): the application listener, upstreams, Postgres and Redis |
+//! | `aws` | secrets from AWS Secrets Manager (`aws-sm:name#key`) |
+//! | `aws-ssm` | secrets from the SSM Parameter Store (`aws-ssm:/path`) |
+//! | `vault` | secrets from HashiCorp Vault or OpenBao (`vault:`, `vault-db:`, `vault-static:`) |
 //! | `dev-services` | what is not configured in environment `dev` is provided |
 
 mod app;

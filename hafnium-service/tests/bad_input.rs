@@ -174,13 +174,16 @@ async fn an_unreachable_dependency_ends_the_start_with_69_within_its_deadline() 
             .variable(variable, value)
             .variable("HAFNIUM__START__DEADLINE", "4s");
         let mut service = launch.start();
-        let waiting = service.probes("/startupz?verbose", 503, START).await;
-        assert!(
-            waiting
-                .body
-                .contains(&format!("[-]{component} failed: waiting for ")),
-            "{waiting:?}"
-        );
+        service.probes("/startupz", 503, START).await;
+        // The operator listener answers before the first component is asked to start.
+        let named = support::until("what it waits for", Duration::from_secs(3), async || {
+            let body = service.probe("/startupz?verbose").await.body;
+            match body.contains(&format!("[-]{component} failed: waiting for ")) {
+                true => Ok(()),
+                false => Err(body),
+            }
+        });
+        named.await;
         assert_eq!(service.probe("/livez").await.status, 200, "{case}");
         assert_eq!(service.probe("/readyz").await.status, 503, "{case}");
         let tried = support::until("a reason", Duration::from_secs(3), async || {
