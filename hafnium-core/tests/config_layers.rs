@@ -268,6 +268,33 @@ fn a_command_needs_only_its_own_keys() {
 }
 
 #[test]
+fn a_command_does_without_the_secrets_of_other_parts_that_are_not_there() {
+    let all = || ledger().named::<Database>("audit");
+    for reference in ["env:NOT_SET", "file:/not/there"] {
+        let rig = rig()
+            .variable("HAFNIUM__DATABASE__LEDGER__URL", "postgres://host/db")
+            .variable("HAFNIUM__DATABASE__AUDIT__URL", reference);
+        let config = rig.load(all().needs(["database.ledger"])).unwrap();
+        assert!(config.named::<Database>("ledger").is_ok());
+        let error = config.named::<Database>("audit").unwrap_err().to_string();
+        assert!(error.contains("database.audit.url"), "{error}");
+        assert!(
+            rig.report(all().needs(["database.audit"]))
+                .contains("database.audit.url")
+        );
+        assert!(rig.report(all()).contains("database.audit.url"));
+    }
+    // What is there and of no use is wrong everywhere.
+    let rig = rig()
+        .variable("HAFNIUM__DATABASE__LEDGER__URL", "postgres://host/db")
+        .variable("HAFNIUM__DATABASE__AUDIT__URL", "file:relative");
+    assert!(
+        rig.report(all().needs(["database.ledger"]))
+            .contains("must be absolute")
+    );
+}
+
+#[test]
 fn a_first_look_says_what_is_set_before_anything_must_be_complete() {
     let none: [&str; 0] = [];
     let config = rig().load(ledger().needs(none)).unwrap();

@@ -31,6 +31,8 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
     declarations.dependencies.retain(|dependency| {
         matches!(dependency, Dependency::Postgres(declaration) if declaration.migrations.is_some())
     });
+    // What else is declared need not even be configured here.
+    declarations.upstreams.clear();
     if declarations.dependencies.is_empty() {
         return Err(nothing_to_migrate(name, databases));
     }

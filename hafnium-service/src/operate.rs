@@ -29,7 +29,7 @@ pub(crate) fn operate(
         tokio::join!(checks, guard);
     };
     let started: Result<Operator, StartError> =
-        Operator::start(&config.get::<AdminSettings>()?, admin.router(), cx, beside);
+        Operator::start(&config.early::<AdminSettings>()?, admin.router(), cx, beside);
     Ok(started?)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hafnium_core::admin::{Admin, Operator, Probes};
-use hafnium_core::config::{Basis, Config, Live};
+use hafnium_core::config::{Basis, Config, ConfigError, Live, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
 use hafnium_core::http::{HttpSettings, envelope, mount_probes};
@@ -61,36 +61,30 @@ where
     let stage = Stage::open(&service.loader, &service.declarations, &info, &signals)?;
     let result = stage.runtime.block_on(async {
         secrets::leave_no_core_dump(&stage.config);
-        let secrets = secrets::open_unless_stopped(&stage.config, &signals).await?;
-        let settings = (service.settings)(&stage.config)?;
-        let run = Run::begin(
+        let mut run = Run::begin(
             &stage.config,
+            &stage.loader,
             &stage.telemetry,
-            &secrets,
+            &secrets::store(&stage.config)?,
             info,
             service.declarations,
             signals,
             begun,
-        );
-        let mut run = match run {
-            Ok(run) => run,
-            Err(ending) => {
-                secrets.release(Deadline::after(secrets::GIVEN_BACK)).await;
-                return Err(ending);
-            }
-        };
-        secrets.follow(&run.context);
-        crate::reload::begin(&run.context, stage.loader.clone(), &run.signals, &stage.telemetry);
-        let outcome = run.serve(settings, setup).await;
+        )?;
+        let outcome = run.serve(service.settings, setup).await;
         run.end(outcome).await
     });
     stage.close();
     result
 }
 
+/// Reads the service's own settings, once every secret is there.
+type Settings<S> = fn(&Config) -> Result<S, ConfigError>;
+
 /// A service between its start and its end.
 struct Run<'a> {
     config: &'a Config,
+    loader: &'a Loader,
     telemetry: &'a Arc<Telemetry>,
     declarations: Declarations,
     lifecycle: Lifecycle,
@@ -107,9 +101,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// The operator listener is up, and nothing else.
+    /// The operator listener is up, and nothing else: not a secret is fetched, so a token that lies elsewhere lets
+    /// nobody in yet.
+    #[expect(clippy::too_many_arguments, reason = "called once, with what the stage holds")]
     fn begin(
         config: &'a Config,
+        loader: &'a Loader,
         telemetry: &'a Arc<Telemetry>,
         secrets: &Secrets,
         info: ServiceInfo,
@@ -139,7 +136,7 @@ impl<'a> Run<'a> {
         let probes = Probes::new(&context, &progress).with_paths(settings.paths);
         let scraped = telemetry.clone();
         let endpoints = Admin::new(&context, probes.clone(), move || scraped.render_prometheus())
-            .settings(&config.get::<hafnium_core::admin::AdminSettings>()?)
+            .settings(&config.early::<hafnium_core::admin::AdminSettings>()?)
             .log_filter(Telemetry::clone(telemetry))
             .build(crate::build::info());
         let admin = operate(config, &endpoints, &context, &signals, budget)?;
@@ -152,6 +149,7 @@ impl<'a> Run<'a> {
         );
         Ok(Self {
             config,
+            loader,
             telemetry,
             declarations,
             lifecycle,
@@ -167,7 +165,7 @@ impl<'a> Run<'a> {
     }
 
     /// Starts everything and serves until there is a reason to stop.
-    async fn serve<S, F>(&mut self, settings: S, setup: F) -> Result<(), Ending>
+    async fn serve<S, F>(&mut self, settings: Settings<S>, setup: F) -> Result<(), Ending>
     where
         S: Send + Sync + 'static,
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
@@ -191,15 +189,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn start<S, F>(&mut self, settings: S, setup: F) -> Result<(), Ending>
+    async fn start<S, F>(&mut self, settings: Settings<S>, setup: F) -> Result<(), Ending>
     where
         S: Send + Sync + 'static,
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
     {
         let deadline = Deadline::after(self.config.get::<StartSettings>()?.deadline.get());
         // Claimed before anything is waited for: a port in use is known at once, and nobody is let in too early.
-        let http = self.config.get::<HttpSettings>()?;
-        let bound = http.bind()?;
+        let bound = self.config.early::<HttpSettings>()?.bind()?;
+        let settings = settings(self.open_secrets(deadline).await?)?;
         let Assembly { clients, components } = assemble(&self.declarations, self.config, &self.context)?;
         // Also what is started only in part is stopped; a component that never began has nothing to end.
         self.components.clone_from(&components);
@@ -243,6 +241,17 @@ impl<'a> Run<'a> {
             lifecycle::start(&consumers, &self.context, deadline, &self.progress).await?;
         }
         Ok(())
+    }
+
+    /// Fetches what is kept elsewhere and follows it from then on; gives the configuration that can be read now. What
+    /// was lent is given back by the stop, also when this is dropped.
+    async fn open_secrets(&self, deadline: Deadline) -> Result<&'a Config, Ending> {
+        let secrets = self.context.secrets();
+        self.progress.waits_for("secrets");
+        secrets.open(self.config, deadline).await?;
+        secrets.follow(&self.context);
+        crate::reload::begin(&self.context, self.loader.clone(), &self.signals, self.telemetry);
+        Ok(self.config)
     }
 
     /// Stops everything in order; the operator listener last.

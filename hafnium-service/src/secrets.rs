@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hafnium_core::Deadline;
 use hafnium_core::config::{Config, Loader};
 use hafnium_core::exit::Exit;
-use hafnium_core::lifecycle::{Signals, StartSettings};
+use hafnium_core::lifecycle::StartSettings;
 #[cfg(feature = "vault")]
 use hafnium_core::secret::vault::{Vault, VaultSection, VaultSettings};
 use hafnium_core::secret::{self, OpenError, Provider, Secrets, SecretsSettings};
@@ -22,28 +22,9 @@ pub(crate) fn declare(loader: Loader) -> Loader {
     loader
 }
 
-/// Fetches the secrets that `config` needs from elsewhere, by the deadline of the start.
-///
-/// Cancel-safety: a dropped call may have been lent a credential, which ends by its own terms.
-pub(crate) async fn open(config: &Config) -> Result<Secrets, Ending> {
-    let secrets = Secrets::new(config.get::<SecretsSettings>()?, providers(config)?);
-    let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
-    match secrets.open(config, deadline).await {
-        Ok(()) => Ok(secrets),
-        Err(error) => {
-            secrets.release(deadline.min(Deadline::after(GIVEN_BACK))).await;
-            Err(error.into())
-        }
-    }
-}
-
-/// As [`open`], unless the service is told to stop meanwhile.
-pub(crate) async fn open_unless_stopped(config: &Config, signals: &Signals) -> Result<Secrets, Ending> {
-    tokio::select! {
-        biased;
-        _ = signals.received() => Err(Ending::clean()),
-        opened = open(config) => opened,
-    }
+/// The store of the secrets of `config`, which has fetched nothing yet. Whoever has it gives back what it was lent.
+pub(crate) fn store(config: &Config) -> Result<Secrets, Ending> {
+    Ok(Secrets::new(config.get::<SecretsSettings>()?, providers(config)?))
 }
 
 /// Does `work` with the secrets that `config` needs, and gives back what was lent for it.
@@ -51,14 +32,18 @@ pub(crate) async fn during<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Secrets) -> Result<T, Ending>,
 ) -> Result<T, Ending> {
-    let secrets = open(config).await?;
-    let done = work(&secrets).await;
+    let secrets = store(config)?;
+    let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
+    let done = match secrets.open(config, deadline).await {
+        Ok(()) => work(&secrets).await,
+        Err(error) => Err(error.into()),
+    };
     secrets.release(Deadline::after(GIVEN_BACK)).await;
     done
 }
 
 /// How long giving back what was lent may take where no phase of a stop bounds it.
-pub(crate) const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
+const GIVEN_BACK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What answers references, by the features of this build. None reaches out before it is asked.
 fn providers(config: &Config) -> Result<Vec<Arc<dyn Provider>>, Ending> {
@@ -79,7 +64,12 @@ fn aws() -> Option<Arc<dyn Provider>> {
 /// Vault, where an address of one is configured.
 #[cfg(feature = "vault")]
 fn vault(config: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
-    let settings = config.get::<VaultSection>()?;
+    let settings = match config.get::<VaultSection>() {
+        Ok(settings) => settings,
+        // A command that needs a part of the service does without, where nothing of that part lies there.
+        Err(_) if !config.awaits_secrets() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     if settings.address.is_none() {
         return Ok(None);
     }

@@ -213,6 +213,51 @@ async fn migrate_says_where_there_is_nothing_to_migrate() {
 }
 
 #[tokio::test]
+async fn migrate_needs_neither_the_upstreams_nor_secrets_of_other_parts() {
+    let ended = conformance("migrating", &["migrate"])
+        .variable(
+            "HAFNIUM__POSTGRES__LEDGER__URL",
+            "postgres://app@127.0.0.1:1/ledger",
+        )
+        .variable("HAFNIUM__ADMIN__TOKEN", "env:NOT_IN_AN_INIT_CONTAINER")
+        .variable("VAULT_ADDR", "http://127.0.0.1:1")
+        .variable("HAFNIUM__VAULT__TOKEN", "file:/not/in/an/init/container")
+        .variable("HAFNIUM__START__DEADLINE", "1s")
+        .finish(LIMIT)
+        .await;
+    // Nobody listens there, which is as far as it gets without a database.
+    assert!(ended.exited(69).contains("postgres"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn healthcheck_asks_without_any_secret() {
+    let mut service = conformance("", &[]).start();
+    service.ready(LIMIT).await;
+    let asked = conformance("settings", &["healthcheck"])
+        .variable("HAFNIUM__ADMIN__PORT", service.admin.to_string())
+        .variable("HAFNIUM__ADMIN__TOKEN", "vault:secret/admin#token")
+        .variable("VAULT_ADDR", "http://127.0.0.1:1")
+        .variable("HAFNIUM__VAULT__TOKEN", "x")
+        .variable("SECRET_KEY", "env:NOT_SET");
+    assert_eq!(printed(asked).await, "");
+    service.stop(LIMIT).await.exited(0);
+}
+
+#[tokio::test]
+async fn config_shows_what_there_is_also_where_a_reference_leads_nowhere_and_says_so() {
+    for (reference, reason) in [
+        ("env:NOT_SET", "is not set"),
+        ("file:/not/there", "the file does not exist"),
+    ] {
+        let launch = conformance("settings", &["config"]).variable("SECRET_KEY", reference);
+        let ended = launch.finish(LIMIT).await;
+        assert!(ended.exited(78).contains(reason), "{ended:?}");
+        let line = format!("settings.secret_key = *** (SECRET_KEY, {reference}, version not there)");
+        assert!(ended.stdout.lines().any(|found| found == line), "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_running_service_is_live_to_healthcheck_and_a_missing_one_is_not() {
     let mut service = conformance("", &[]).start();
     service.ready(LIMIT).await;

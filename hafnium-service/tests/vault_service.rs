@@ -5,12 +5,16 @@
 mod support;
 
 use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_testkit::VaultServer;
 use serde_json::{Value, json};
 use support::http::get;
 use support::{Launch, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Planted where secrets are; must never be seen.
@@ -31,6 +35,88 @@ async fn a_reference_to_vault_without_vault_is_a_problem_with_its_key() {
         said.contains("vault.address does not say where that is"),
         "{said}"
     );
+}
+
+/// The first lines of the requests that a Vault got which lets a role in and is silent about secrets.
+async fn silent_vault() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let told = seen.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream, told.clone()));
+        }
+    });
+    (address, seen)
+}
+
+async fn answer(mut stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
+    let mut request = vec![0; 16 * 1024];
+    let read = stream.read(&mut request).await.unwrap();
+    let request = String::from_utf8_lossy(&request[..read]);
+    let line = request.lines().next().unwrap_or_default().to_owned();
+    let body = if line.contains("/login") {
+        let auth = json!({ "client_token": "t", "accessor": "a", "lease_duration": 3600, "renewable": true });
+        json!({ "auth": auth }).to_string()
+    } else {
+        "{}".to_owned()
+    };
+    let silent = line.contains("/secret/");
+    seen.lock().unwrap().push(line);
+    if silent {
+        tokio::time::sleep(LIMIT).await;
+    }
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let _gone = stream.write_all(answer.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn a_stop_while_secrets_are_fetched_gives_back_what_was_lent() {
+    let (address, seen) = silent_vault().await;
+    let service = service()
+        .variable("VAULT_ADDR", address)
+        .variable("HAFNIUM__VAULT__APPROLE__ROLE_ID", "role")
+        .variable("HAFNIUM__VAULT__APPROLE__SECRET_ID", "id")
+        .variable("HAFNIUM__VAULT__TIMEOUT", "1s")
+        .start();
+    let was_seen = |part: &str| seen.lock().unwrap().iter().any(|line| line.contains(part));
+    until("the secret is asked for", LIMIT, async || {
+        match was_seen("/secret/") {
+            true => Ok(()),
+            false => Err(format!("{:?}", seen.lock().unwrap())),
+        }
+    })
+    .await;
+    service.stop(LIMIT).await.exited(0);
+    assert!(was_seen("/token/revoke-self"), "{:?}", seen.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_vault_is_live_says_so_and_ends_in_time() {
+    let begun = Instant::now();
+    let mut service = service()
+        .variable("VAULT_ADDR", "http://127.0.0.1:1")
+        .variable("HAFNIUM__VAULT__TOKEN", "t")
+        .variable("HAFNIUM__ADMIN__TOKEN", "vault:secret/admin#token")
+        .variable("HAFNIUM__START__DEADLINE", "5s")
+        .start();
+    service.probes("/livez", 200, LIMIT).await;
+    until("the secrets are named", Duration::from_secs(4), async || {
+        let body = service.probe("/startupz?verbose").await.body;
+        match body.contains("[-]secrets failed: waiting for ") {
+            true => Ok(()),
+            false => Err(body),
+        }
+    })
+    .await;
+    // An empty token is that of nobody.
+    let guess = get("/config").header("authorization", "Bearer ");
+    assert_eq!(guess.send(service.admin).await.unwrap().status, 401);
+    let ended = service.end(LIMIT).await;
+    assert!(ended.exited(69).contains("settings.secret_key"), "{ended:?}");
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }
 
 /// How many tokens of the role there are.

@@ -140,6 +140,7 @@ impl Checker<'_> {
     /// that a tag of the table names, and otherwise one that says what is accepted.
     fn choose(&mut self, key: &str, node: &mut Node, shape: Shape<'_>) {
         let mut tagged = None;
+        let mut absent = None;
         let mut options = shape.alternatives();
         if let Value::Text(_) = node.value {
             // Where text will do it stays text: `007` is no number then.
@@ -156,13 +157,20 @@ impl Checker<'_> {
                 *node = copy;
                 return;
             }
-            if names_itself(node, option) {
+            if absent.is_none() && trial.problems.iter().all(Problem::is_absent) {
+                absent = Some((copy, trial.problems));
+            } else if names_itself(node, option) {
                 tagged = Some(trial.problems);
             }
         }
-        match tagged {
-            Some(problems) => self.problems.extend(problems),
-            None => self.mismatch(ProblemKind::Value, key, node, shape),
+        match (absent, tagged) {
+            // Right as far as it is there: whether the rest is needed is not known here.
+            (Some((copy, problems)), _) => {
+                *node = copy;
+                self.problems.extend(problems);
+            }
+            (None, Some(problems)) => self.problems.extend(problems),
+            (None, None) => self.mismatch(ProblemKind::Value, key, node, shape),
         }
     }
 

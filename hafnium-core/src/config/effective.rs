@@ -81,6 +81,18 @@ impl Config {
         self.read(&[S::KEY])
     }
 
+    /// As [`Config::get`], also while secrets of the section are still to be fetched: their handles hold an empty value
+    /// until then. For what must be up before anything is fetched, and bears that.
+    pub fn early<S: Section>(&self) -> Result<S::Settings, ConfigError> {
+        let (key, node) = self.sound(&[S::KEY])?;
+        de::from_node(node).map_err(|error| self.error(vec![refusal(&key, node, error)]))
+    }
+
+    /// Whether secrets that are needed are still to be fetched.
+    pub fn awaits_secrets(&self) -> bool {
+        !self.pending().is_empty()
+    }
+
     /// The settings of one named instance of a section.
     pub fn named<S: Section>(&self, name: &str) -> Result<S::Settings, ConfigError> {
         self.read(&[S::KEY, name])
@@ -177,6 +189,16 @@ impl Config {
     }
 
     fn read<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ConfigError> {
+        let (key, node) = self.sound(path)?;
+        let pending = super::pending::problems(&key, node);
+        if !pending.is_empty() {
+            return Err(self.error(pending));
+        }
+        de::from_node(node).map_err(|error| self.error(vec![refusal(&key, node, error)]))
+    }
+
+    /// What stands at a declared path, unless something is wrong with it.
+    fn sound(&self, path: &[&str]) -> Result<(String, &Node), ConfigError> {
         let key = path.join(".");
         let declared = self.inner.declared.iter().any(|declared| declared.path == path);
         let node = self.inner.tree.at(path).filter(|_| declared);
@@ -192,11 +214,7 @@ impl Config {
         if !known.is_empty() {
             return Err(self.error(known));
         }
-        let pending = super::pending::problems(&key, node);
-        if !pending.is_empty() {
-            return Err(self.error(pending));
-        }
-        de::from_node(node).map_err(|error| self.error(vec![refusal(&key, node, error)]))
+        Ok((key, node))
     }
 
     fn undeclared(&self, path: &[&str]) -> Problem {

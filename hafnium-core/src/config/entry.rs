@@ -107,10 +107,18 @@ fn set(key: &str, node: &Node, shape: Shape<'_>) -> Entry {
         version: match &node.value {
             // A literal has no other value it could be told from.
             Value::Secret(leaf) if *leaf.secret.source() == Source::Literal => None,
-            Value::Secret(leaf) if leaf.secret.is_pending() => Some("not fetched".to_owned()),
+            Value::Secret(leaf) if leaf.secret.is_pending() => Some(lacking(leaf.secret.source()).to_owned()),
             Value::Secret(leaf) => Some(leaf.secret.current().version().short()),
             _ => None,
         },
+    }
+}
+
+/// Why a secret has no value.
+fn lacking(source: &Source) -> &'static str {
+    match source {
+        Source::Remote(_) => "not fetched",
+        _ => "not there",
     }
 }
 

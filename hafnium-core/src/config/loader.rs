@@ -136,8 +136,9 @@ impl Loader {
         self
     }
 
-    /// Only what lies below these keys must be complete; elsewhere a missing key is no problem until its section is
-    /// asked for. Wrong values are problems everywhere.
+    /// Only what lies below these keys must be complete; elsewhere a missing key, and a secret whose variable is not
+    /// set or whose file does not exist, is no problem until its section is asked for. Wrong values are problems
+    /// everywhere.
     ///
     /// For commands that use a part of the service, and, with no key at all, for a first look at what is set.
     pub fn needs<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
@@ -220,8 +221,9 @@ impl Loader {
         };
         checker.check("", &mut tree, catalogue.root());
         let found = checker.problems;
-        let tolerable = |problem: &Problem| {
-            *problem.kind() == ProblemKind::Missing && !(whole && self.is_needed(problem.key()))
+        let tolerable = |problem: &Problem| match problem.kind() {
+            ProblemKind::Missing => !(whole && self.is_needed(problem.key())),
+            _ => problem.is_absent() && !self.is_needed(problem.key()),
         };
         let (tolerated, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(tolerable);
         for Declared { path, read, .. } in &self.declared {

@@ -42,6 +42,8 @@ pub struct Problem {
     reason: String,
     found: Option<String>,
     accepted: Option<String>,
+    /// Whether all that is wrong is that a secret is not where its reference says.
+    absent: bool,
 }
 
 impl Problem {
@@ -59,7 +61,18 @@ impl Problem {
             reason: reason.into(),
             found: None,
             accepted: None,
+            absent: false,
         }
+    }
+
+    /// Says that a secret is not where its reference says: who needs it not may do without.
+    pub(super) fn absent(mut self) -> Self {
+        self.absent = true;
+        self
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.absent
     }
 
     /// Says where the value came from.

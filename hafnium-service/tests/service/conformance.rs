@@ -25,6 +25,10 @@ fn main() -> ExitCode {
         |service: Service| service.consumer("payments", |one| one.topic("payments").group("conformance"));
     match case.as_str() {
         "database" => service.postgres("ledger", |ledger| ledger).run(serve),
+        "migrating" => service
+            .postgres("ledger", |ledger| ledger.migrations(&MIGRATIONS))
+            .upstream("scoring", |scoring| scoring)
+            .run(serve),
         "cache" => service.redis("velocity").run(serve),
         "events" => service.kafka("events").run(serve),
         "all" => service
@@ -65,6 +69,9 @@ fn main() -> ExitCode {
             .unwrap_or_else(|| panic!("CONFORMANCE_CASE: no case is called {other:?}")),
     }
 }
+
+/// None at all, which is enough to be asked for them.
+static MIGRATIONS: hafnium::sqlx::migrate::Migrator = hafnium::sqlx::migrate::Migrator::DEFAULT;
 
 /// A service's own keys.
 #[derive(serde::Deserialize, schemars::JsonSchema)]

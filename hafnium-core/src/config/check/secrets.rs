@@ -2,7 +2,7 @@
 //! later.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use secrecy::SecretString;
@@ -26,26 +26,49 @@ pub(crate) struct Secrets<'a> {
     pub(crate) slots: &'a Slots,
 }
 
+/// Why a reference gives no secret.
+enum Unresolved {
+    /// The variable is not set, or the file does not exist.
+    Absent { source: Source, reason: String },
+    /// Anything else.
+    Refused(String),
+}
+
+impl From<String> for Unresolved {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 impl Secrets<'_> {
-    fn resolve(&self, text: &str, origin: &Origin, rule: &Rule) -> Result<Secret, String> {
+    fn resolve(&self, text: &str, origin: &Origin, rule: &Rule) -> Result<Secret, Unresolved> {
         match Reference::parse(text) {
-            Reference::Literal => self.literal(text, origin, rule),
+            Reference::Literal => Ok(self.literal(text, origin, rule)?),
             Reference::Variable(name) => match self.sources.get(name).map(|value| value.to_str()) {
-                Some(Some(value)) => self.hold(Source::Variable(name.to_owned()), value.into(), rule, None),
-                Some(None) => Err(format!("the variable {name:?} it refers to is not UTF-8 text")),
-                None => Err(format!("the variable {name:?} it refers to is not set")),
+                Some(Some(value)) => {
+                    Ok(self.hold(Source::Variable(name.to_owned()), value.into(), rule, None)?)
+                }
+                Some(None) => Err(format!("the variable {name:?} it refers to is not UTF-8 text").into()),
+                None => Err(Unresolved::Absent {
+                    source: Source::Variable(name.to_owned()),
+                    reason: format!("the variable {name:?} it refers to is not set"),
+                }),
             },
-            Reference::File(path) => match read_file(path.as_ref()) {
-                Ok(value) => self.hold(
-                    Source::File(PathBuf::from(path)),
-                    value,
-                    rule,
-                    changed(path.as_ref()),
-                ),
-                Err(reason) => Err(format!("secret file {path:?}: {reason}")),
-            },
+            Reference::File(path) => self.file(Path::new(path), rule),
             Reference::Remote(address) => Ok(self.slots.resolve(Source::Remote(address), rule.form, None)),
-            Reference::Refused(reason) => Err(reason),
+            Reference::Refused(reason) => Err(reason.into()),
+        }
+    }
+
+    fn file(&self, path: &Path, rule: &Rule) -> Result<Secret, Unresolved> {
+        let source = Source::File(path.to_owned());
+        let reason = match read_file(path) {
+            Ok(value) => return Ok(self.hold(source, value, rule, changed(path))?),
+            Err(reason) => format!("secret file {path:?}: {reason}"),
+        };
+        match path.is_absolute() && path.try_exists().is_ok_and(|exists| !exists) {
+            true => Err(Unresolved::Absent { source, reason }),
+            false => Err(Unresolved::Refused(reason)),
         }
     }
 
@@ -123,7 +146,13 @@ impl Checker<'_> {
                 node.value = Value::Secret(Leaf { secret, rule });
                 rejected
             }
-            Err(reason) => Some(Problem::of(ProblemKind::Secret, key, reason)),
+            Err(Unresolved::Refused(reason)) => Some(Problem::of(ProblemKind::Secret, key, reason)),
+            Err(Unresolved::Absent { source, reason }) => {
+                // Where it is not needed, its key still shows where it would come from.
+                let secret = Secret::held(source, rule.form, None);
+                node.value = Value::Secret(Leaf { secret, rule });
+                Some(Problem::of(ProblemKind::Secret, key, reason).absent())
+            }
         };
         if let Some(problem) = problem {
             let problem = problem.at(node.origin.clone()).accepted(show::accepted(shape));
