@@ -25,6 +25,7 @@ use spans::Spans;
 const DRAIN: Duration = Duration::from_secs(2);
 
 #[tokio::main]
+#[allow(clippy::print_stderr, reason = "a supervisor's person reads it there")]
 async fn main() -> ExitCode {
     let fault = std::env::var("FAULT").unwrap_or_default();
     match checked() {
