@@ -291,7 +291,7 @@ type Case = (&'static str, i32, &'static str, Vec<(&'static str, String)>);
 async fn the_reason_of_each_exit_code_is_one_line_in_the_termination_log() {
     let closed = hafnium_testkit::process::free_ports(1).unwrap()[0];
     let cases: [Case; 5] = [
-        ("usage", 2, "error: unrecognized subcommand 'usage'", vec![]),
+        ("usage", 2, "error: unrecognized subcommand '***'", vec![]),
         ("failing-set-up", 1, "set-up failed: ", vec![]),
         ("panicking-set-up", 101, "the set-up panicked: ", vec![]),
         (
