@@ -3,21 +3,44 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
-use hafnium_testkit::conformance::{Case, Conformance, Report, State};
+use hafnium_testkit::conformance::{Case, Conformance, Dependency, Report, State};
 use support::Launch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+const STOPS: [Case; 2] = [Case::Sigterm, Case::SecondSignal];
 const CASES: [Case; 4] = [Case::Start, Case::Probes, Case::Sigterm, Case::SecondSignal];
+const MARKER: &str = "file.marker";
 
-async fn broken(fault: &str) -> Report {
+/// The service with that fault, put through those cases. It depends on a file.
+async fn broken_in(fault: &str, cases: &[Case]) -> Report {
+    let home = tempfile::tempdir().unwrap();
+    let marker = home.path().join("marker");
+    std::fs::write(&marker, "").unwrap();
+    let dependency = Dependency::with(
+        MARKER,
+        async || std::fs::remove_file(&marker),
+        async || std::fs::write(&marker, ""),
+    );
+    depending(fault, cases, &marker, dependency).run().await
+}
+
+fn depending<'a>(fault: &str, cases: &[Case], marker: &Path, dependency: Dependency<'a>) -> Conformance<'a> {
     Conformance::of(env!("CARGO_BIN_EXE_broken"))
         .variable("FAULT", fault)
-        .only(CASES)
+        .variable("DEPENDENCY", marker.display().to_string())
+        .route("/")
+        .slow_route("/slow")
+        .dependency(dependency.noticed_within(Duration::from_secs(2), Duration::from_secs(2)))
+        .only(cases.iter().copied())
+        .ready_within(Duration::from_secs(4))
         .grace(Duration::from_secs(8))
-        .run()
-        .await
+}
+
+async fn broken(fault: &str) -> Report {
+    broken_in(fault, &CASES).await
 }
 
 /// Whether the row that begins so is red.
@@ -33,9 +56,14 @@ fn is_red(report: &Report, what: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_does_all_by_hand_and_right_is_green() {
-    let report = broken("").await;
+    let report = broken_in("", &Case::ALL).await;
     assert_eq!(report.red_cases(), [], "{report}");
-    assert!(report.findings.len() >= 10, "{report}");
+    assert!(report.findings.len() >= 25, "{report}");
+    let left_out = report
+        .findings
+        .iter()
+        .filter(|finding| finding.state != State::Passed);
+    assert_eq!(left_out.count(), 0, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,6 +105,114 @@ async fn one_that_ignores_sigterm_never_ends() {
         "{report}"
     );
     assert!(report.red_cases().contains(&Case::SecondSignal), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_cuts_what_is_under_way_at_the_close_is_caught_by_the_slow_request() {
+    let report = broken_in("cut", &STOPS).await;
+    assert!(
+        is_red(&report, "requests that failed, under way at the close"),
+        "{report}"
+    );
+    for row in [
+        "SIGTERM to not ready",
+        "alive while it drains",
+        "requests that failed, HTTP/1.1 kept",
+        "requests that failed, HTTP/1.1 fresh",
+        "SIGTERM to the end",
+    ] {
+        assert!(!is_red(&report, row), "{row}\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_fault_of_a_running_service_turns_its_rows_red_and_no_others() {
+    let faults: [(&str, Case, &[&str]); 9] = [
+        ("never-ready", Case::Start, &["exec to ready"]),
+        ("slow-probe", Case::Probes, &["60 probes"]),
+        (
+            "loss-unseen",
+            Case::Loss,
+            &["the loss of", "alive while", "the return of"],
+        ),
+        ("dies-with-dependency", Case::Loss, &["alive while"]),
+        (
+            "reload-ignored",
+            Case::Reload,
+            &["a changed file", "SIGHUP: a changed file"],
+        ),
+        ("old-token-stays", Case::Rotation, &["the secret before"]),
+        ("old-token-breaks", Case::Rotation, &["the secret before"]),
+        ("no-flush", Case::Flush, &["one worker: the span"]),
+        ("many-workers", Case::Flush, &["one worker: the span"]),
+    ];
+    for (fault, case, rows) in faults {
+        turns_red(fault, case, rows).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_keeps_the_first_secret_for_ever_is_red_in_both_rows() {
+    let rows = ["a swapped secret", "the secret before"];
+    turns_red("rotation-ignored", Case::Rotation, &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_codes_are_the_right_ones_and_name_what_is_wrong() {
+    let all = ["2 for", "78 for", "69 while"];
+    turns_red("wrong-exit-code", Case::ExitCodes, &all).await;
+    turns_red("unnamed-reason", Case::ExitCodes, &all).await;
+}
+
+/// The fault turns those rows of the case red, and no others.
+async fn turns_red(fault: &str, case: Case, rows: &[&str]) {
+    let report = broken_in(fault, &[case]).await;
+    let red: Vec<_> = report.red().map(|finding| finding.what.as_str()).collect();
+    assert_eq!(red.len(), rows.len(), "{fault}\n{report}");
+    for (red, row) in red.iter().zip(rows) {
+        assert!(red.starts_with(row), "{fault}: {red}\n{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_that_is_half_done_is_healed_and_one_that_stays_is_red() {
+    let home = tempfile::tempdir().unwrap();
+    let marker = home.path().join("marker");
+    std::fs::write(&marker, "").unwrap();
+    let half = Dependency::with(
+        MARKER,
+        async || {
+            std::fs::remove_file(&marker).unwrap();
+            Err::<(), _>("half of it")
+        },
+        async || std::fs::write(&marker, ""),
+    );
+    let report = depending("", &[Case::Loss], &marker, half).run().await;
+    assert!(is_red(&report, "the loss of"), "{report}");
+    assert!(marker.exists(), "{report}");
+
+    let stays = Dependency::with(
+        MARKER,
+        async || std::fs::remove_file(&marker),
+        async || Err::<(), _>("it is gone"),
+    );
+    let report = depending("", &[Case::ExitCodes], &marker, stays).run().await;
+    assert!(is_red(&report, "69 while"), "{report}");
+    assert!(
+        report.to_string().contains("was not healed: it is gone"),
+        "{report}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_last_request_that_failed_proves_nothing_of_the_flush() {
+    let report = Conformance::of(env!("CARGO_BIN_EXE_broken"))
+        .route("/none-such")
+        .only([Case::Flush])
+        .run()
+        .await;
+    assert!(is_red(&report, "one worker: the span"), "{report}");
+    assert!(report.to_string().contains("/none-such is 404"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use support::http::{Connection, get};
+use hafnium_testkit::load::{Kind, Load, Pace};
+use support::http::get;
 use support::{Launch, Service, Signal};
 use tokio::time::Instant;
 
@@ -17,89 +17,24 @@ fn conformance(case: &str) -> Launch {
     Launch::new(env!("CARGO_BIN_EXE_conformance")).variable("CONFORMANCE_CASE", case)
 }
 
-/// What the clients of a load saw.
-#[derive(Default)]
-struct Load {
-    enough: AtomicBool,
-    draining: AtomicBool,
-    answered: AtomicU64,
-    answered_draining: AtomicU64,
-    /// Answers during the drain over which a connection could have been kept.
-    kept_open_draining: AtomicU64,
-    failed: std::sync::Mutex<Vec<String>>,
-}
-
-impl Load {
-    fn note(&self, result: std::io::Result<support::http::Answer>, client: &str, draining: bool) -> bool {
-        match result {
-            Ok(answer) if answer.status == 200 => {
-                self.answered.fetch_add(1, Ordering::Relaxed);
-                // Only what was asked after the drain was seen to have begun.
-                if draining {
-                    self.answered_draining.fetch_add(1, Ordering::Relaxed);
-                    self.kept_open_draining
-                        .fetch_add(u64::from(!answer.closes()), Ordering::Relaxed);
-                }
-                answer.closes()
-            }
-            other => {
-                self.failed.lock().unwrap().push(format!("{client}: {other:?}"));
-                true
-            }
-        }
-    }
-
-    /// A client that keeps its connection until the server says that it closes it.
-    async fn kept(self: Arc<Self>, port: u16) {
-        let mut connection = None;
-        while !self.enough.load(Ordering::Relaxed) {
-            let draining = self.draining.load(Ordering::Relaxed);
-            let result = async {
-                if connection.is_none() {
-                    connection = Some(Connection::open(port).await?);
-                }
-                connection.as_mut().unwrap().send(&get("/")).await
-            };
-            if self.note(result.await, "kept", draining) {
-                connection = None;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    /// A client that opens a connection per request.
-    async fn fresh(self: Arc<Self>, port: u16) {
-        while !self.enough.load(Ordering::Relaxed) {
-            let draining = self.draining.load(Ordering::Relaxed);
-            self.note(get("/").send(port).await, "fresh", draining);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_fails_no_request_and_ends_with_0() {
     let mut service = conformance("")
         .variable("HAFNIUM__SHUTDOWN__DRAIN_DELAY", "2s")
         .start();
     service.ready(START).await;
-    let load = Arc::new(Load::default());
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        clients.spawn(load.clone().kept(service.port));
-    }
-    for _ in 0..2 {
-        clients.spawn(load.clone().fresh(service.port));
-    }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, service.port));
+    let loads = [(Kind::Http1Kept, 4), (Kind::Http1Fresh, 2)]
+        .map(|(kind, clients)| Load::start(kind, address, Pace::of(clients)));
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let before = load.answered.load(Ordering::Relaxed);
+    let before: u64 = loads.iter().map(Load::answered).sum();
     assert!(before > 50, "the load never got going: {before} answers");
 
     let told = Instant::now();
     service.signal(Signal::TERM);
     let refused = service.probes("/readyz", 503, Duration::from_secs(1)).await;
     assert!(refused.body.contains("lifecycle"), "{refused:?}");
-    load.draining.store(true, Ordering::Relaxed);
+    loads.iter().for_each(|load| load.enter("draining"));
     assert_eq!(service.probe("/livez").await.status, 200);
     // What a load balancer sees that knows only the application listener.
     assert_eq!(service.ask(get("/ready")).await.status, 503);
@@ -109,9 +44,9 @@ async fn sigterm_under_load_fails_no_request_and_ends_with_0() {
     tokio::time::sleep_until(told + Duration::from_millis(1300)).await;
     let slow = tokio::spawn(get("/slow/1500").send(service.port));
     tokio::time::sleep_until(told + Duration::from_millis(1700)).await;
-    load.enough.store(true, Ordering::Relaxed);
-    while let Some(ended) = clients.join_next().await {
-        ended.unwrap();
+    let mut tallies = Vec::new();
+    for load in loads {
+        tallies.push(load.finish().await);
     }
     assert!(
         told.elapsed() < Duration::from_secs(2),
@@ -149,25 +84,16 @@ async fn sigterm_under_load_fails_no_request_and_ends_with_0() {
         "{messages:?}"
     );
 
-    let failed = load.failed.lock().unwrap();
-    let draining = load.answered_draining.load(Ordering::Relaxed);
-    let answered = load.answered.load(Ordering::Relaxed);
-    println!(
-        "{answered} requests answered, {draining} of them while draining, {} failed",
-        failed.len()
-    );
-    assert!(
-        failed.is_empty(),
-        "{} of {answered} failed: {:?}",
-        failed.len(),
-        &failed[..failed.len().min(5)]
-    );
-    assert!(draining > 100, "{draining} requests while draining");
-    assert_eq!(
-        load.kept_open_draining.load(Ordering::Relaxed),
-        0,
-        "every answer of a drain says that it is the last"
-    );
+    for tally in &tallies {
+        println!("{tally}");
+        assert!(tally.failed.is_empty(), "{tally}");
+        let draining = tally.phase("draining").unwrap();
+        assert!(draining.sent > 50, "{tally}");
+        assert_eq!(
+            draining.told_to_close, draining.ok,
+            "every answer of a drain says that it is the last: {tally}"
+        );
+    }
 }
 
 async fn draining_forever() -> Service {

@@ -14,7 +14,7 @@ type Fault<'a> = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>>
 pub struct Dependency<'a> {
     pub(super) name: String,
     pub(super) lose: Fault<'a>,
-    pub(super) heal: Fault<'a>,
+    heal: Fault<'a>,
     pub(super) noticed_within: Duration,
     pub(super) back_within: Duration,
 }
@@ -56,6 +56,16 @@ impl<'a> Dependency<'a> {
     pub fn noticed_within(mut self, lost: Duration, back: Duration) -> Self {
         (self.noticed_within, self.back_within) = (lost, back);
         self
+    }
+
+    /// Gives it back; what went wrong, if anything did.
+    pub(super) async fn healed(&self) -> Vec<String> {
+        let healed = (self.heal)().await;
+        let failed = healed.err();
+        failed
+            .map(|reason| format!("{} was not healed: {reason}", self.name))
+            .into_iter()
+            .collect()
     }
 }
 

@@ -54,6 +54,7 @@ pub struct Conformance<'a> {
     variables: Vec<(String, String)>,
     files: Vec<(String, String)>,
     routes: Vec<String>,
+    slow_route: Option<String>,
     dependencies: Vec<Dependency<'a>>,
     not_applicable: Vec<(Case, String)>,
     only: Option<Vec<Case>>,
@@ -70,6 +71,7 @@ impl<'a> Conformance<'a> {
             variables: Vec::new(),
             files: Vec::new(),
             routes: Vec::new(),
+            slow_route: None,
             dependencies: Vec::new(),
             not_applicable: Vec::new(),
             only: None,
@@ -112,6 +114,13 @@ impl<'a> Conformance<'a> {
     /// under load. Default `/`.
     pub fn route(mut self, path: impl Into<String>) -> Self {
         self.routes.push(path.into());
+        self
+    }
+
+    /// A path of the application listener that answers GET with 2xx after 1 s to 5 s: asked just before the listener
+    /// closes, it must still be answered. Without one the report says that this was not looked at.
+    pub fn slow_route(mut self, path: impl Into<String>) -> Self {
+        self.slow_route = Some(path.into());
         self
     }
 

@@ -158,13 +158,32 @@ impl Finding {
     }
 
     pub(super) fn not_applicable(case: Case, reason: &str) -> Finding {
+        Finding::left_out(case, "declared not applicable", reason)
+    }
+
+    /// One row of a case that was run, which needs something that was not named.
+    pub(super) fn left_out(case: Case, what: &str, reason: &str) -> Finding {
         Finding {
             case,
-            what: "declared not applicable".to_owned(),
+            what: what.to_owned(),
             state: State::NotApplicable,
             measured: None,
             note: reason.to_owned(),
         }
+    }
+
+    /// Further things that went wrong make the row red, whatever it was.
+    pub(super) fn also(mut self, wrong: &[String]) -> Finding {
+        for wrong in wrong {
+            if !self.is_red() {
+                self.state = State::Failed;
+                self.measured = None;
+            }
+            let separator = if self.note.is_empty() { "" } else { "; " };
+            self.note.push_str(separator);
+            self.note.push_str(wrong);
+        }
+        self
     }
 
     pub(super) fn noting(self, note: impl Into<String>) -> Finding {
@@ -242,15 +261,24 @@ impl Report {
     /// Prints the table and writes the figures; panics when a row is red.
     ///
     /// # Panics
-    /// With the red rows.
+    /// With the red rows, or with why the figures could not be written.
     #[track_caller]
     pub fn assert_passed(&self) {
+        self.judged(|report| report.write());
+    }
+
+    #[track_caller]
+    fn judged(&self, write: impl FnOnce(&Report) -> Result<PathBuf, Error>) {
         // Nobody is left to read it when stdout is closed.
         let _ = write!(std::io::stdout(), "{self}");
-        if let Err(error) = self.write() {
-            let _ = writeln!(std::io::stdout(), "the figures were not written: {error}");
-        }
-        let red: Vec<String> = self.red().map(ToString::to_string).collect();
+        let written = write(self);
+        let mut red: Vec<String> = self.red().map(ToString::to_string).collect();
+        // Figures of an earlier run would stand for this one.
+        red.extend(
+            written
+                .err()
+                .map(|error| format!("  the figures were not written: {error}")),
+        );
         assert!(
             !self.findings.is_empty() && red.is_empty(),
             "{} does not conform:\n{}",
@@ -334,9 +362,59 @@ mod tests {
         );
     }
 
+    fn alive() -> Vec<Finding> {
+        let limit = Duration::from_secs(1);
+        vec![Finding::timed(
+            Case::Start,
+            "alive",
+            Duration::from_millis(10),
+            limit,
+        )]
+    }
+
     #[test]
     #[should_panic(expected = "does not conform")]
     fn a_report_without_rows_is_no_pass() {
-        report(Vec::new()).assert_passed();
+        let home = tempfile::tempdir().unwrap();
+        report(Vec::new()).judged(|report| report.figures().write_to(home.path()));
+    }
+
+    #[test]
+    fn a_pass_leaves_a_file_that_holds_its_rows() {
+        let home = tempfile::tempdir().unwrap();
+        report(alive()).judged(|report| report.figures().write_to(home.path()));
+        let text = std::fs::read_to_string(home.path().join("conformance.json")).unwrap();
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(written["suite"], "conformance");
+        let rows = written["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(
+            (&rows[0]["name"], &rows[0]["case"]),
+            (&"start".into(), &"alive".into())
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "the figures were not written")]
+    fn figures_that_can_not_be_written_are_no_pass() {
+        let nowhere = std::path::Path::new("/dev/null/figures");
+        report(alive()).judged(|report| report.figures().write_to(nowhere));
+    }
+
+    #[test]
+    fn what_goes_wrong_afterwards_turns_a_pass_red_and_keeps_what_was_not_run() {
+        let wrong = ["not healed".to_owned()];
+        let [passed] = <[Finding; 1]>::try_from(alive()).unwrap();
+        let failed = passed.clone().also(&wrong);
+        assert_eq!(
+            (failed.state, failed.note.as_str()),
+            (State::Failed, "not healed")
+        );
+        assert_eq!(passed.also(&[]).state, State::Passed);
+        let not_run = Finding::not_run(Case::Loss, "a loss", "no fault").also(&wrong);
+        assert_eq!(
+            (not_run.state, not_run.note.as_str()),
+            (State::NotRun, "no fault; not healed")
+        );
     }
 }

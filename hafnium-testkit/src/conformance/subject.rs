@@ -80,6 +80,17 @@ impl Subject {
             .map_err(|error| format!("{path}: {error}"))
     }
 
+    /// The value in force of a key, as `/config` shows it.
+    pub(super) async fn configured(&self, key: &str) -> Result<String, String> {
+        let answer = self.probe("/config").await?;
+        let config = answer.json();
+        let entries = config["entries"].as_array().cloned().unwrap_or_default();
+        let entry = entries.iter().find(|entry| entry["key"] == key);
+        let entry = entry.ok_or_else(|| format!("/config is {} and shows no {key}", answer.status))?;
+        let value = &entry["value"];
+        Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
     /// Waits until a probe answers with that status; says after what time it did.
     pub(super) async fn becomes(
         &mut self,

@@ -48,6 +48,8 @@ enum Sent {
     },
     /// The connection was closed before anything of the request left.
     NeverLeft,
+    /// GOAWAY says that the server did not look at it.
+    GoneAway,
     Failed(String),
 }
 
@@ -99,7 +101,8 @@ impl Client {
     /// One request to its answer; whether the server said that it closes. `Err(None)` when it never left.
     async fn request(&mut self, shared: &Shared) -> Result<bool, Option<String>> {
         for _ in 0..MOVES {
-            if self.needs_connection() {
+            let opened = self.needs_connection();
+            if opened {
                 if !shared.may_connect() {
                     return Err(None);
                 }
@@ -125,7 +128,11 @@ impl Client {
                     }
                     return Ok(closes);
                 }
-                Sent::NeverLeft => self.connection = None,
+                // A server that takes a new connection owes it an answer; one that was kept it may have closed.
+                Sent::NeverLeft if opened => {
+                    return Err(Some("a new connection was closed without an answer".to_owned()));
+                }
+                Sent::NeverLeft | Sent::GoneAway => self.connection = None,
                 Sent::Failed(reason) => return Err(Some(reason)),
             }
         }
@@ -179,9 +186,10 @@ async fn sent(result: Result<Response<Incoming>, TrySendError<Request<Body>>>) -
         Err(mut error) => {
             let left = error.take_message().is_none();
             let reason = describe(&error.into_error());
-            return match left && !reason.ends_with(GONE_AWAY) {
-                false => Sent::NeverLeft,
-                true => Sent::Failed(reason),
+            return match (reason.ends_with(GONE_AWAY), left) {
+                (true, _) => Sent::GoneAway,
+                (false, true) => Sent::Failed(reason),
+                (false, false) => Sent::NeverLeft,
             };
         }
     };

@@ -1,8 +1,8 @@
 //! Load on a service that is counted to the last request: what a drain, a reload or a rotation must not fail.
 //!
 //! The clients behave as good ones do, and forgive nothing: they keep a connection until the server says that it closes
-//! it (`Connection: close`, GOAWAY), and send a request again only when it never left, or GOAWAY says that the server did
-//! not look at it. Everything else that is not a 2xx within 10 s has failed.
+//! it (`Connection: close`, GOAWAY), and send a request again only when it never left over a connection that was kept, or
+//! GOAWAY says that the server did not look at it. Everything else that is not a 2xx within 10 s has failed.
 //!
 //! ```no_run
 //! # async fn example(address: std::net::SocketAddr) {
@@ -162,5 +162,72 @@ impl Load {
             }
         }
         self.shared.count.tally()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request on each connection but every third, which it takes and closes.
+    async fn closes_every_third() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let closed = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = closed.clone();
+        tokio::spawn(async move {
+            for number in 0_u32.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                if number % 3 == 2 {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .await;
+            }
+        });
+        (address, closed)
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_that_is_closed_without_an_answer_is_a_request_that_failed() {
+        for kind in [Kind::Http1Fresh, Kind::Http1Kept] {
+            let (address, closed) = closes_every_third().await;
+            let load = Load::start(kind, address, Pace::of(1));
+            while closed.load(Ordering::Relaxed) < 5 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let tally = load.finish().await;
+            // A connection that closes after its answer is no failure of a client that keeps it.
+            assert_eq!(tally.failed.len(), closed.load(Ordering::Relaxed), "{tally}");
+            assert!(tally.ok >= 10, "{tally}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_first_request_over_http_2_without_goaway_is_a_request_that_failed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let closing = tokio::spawn(async move {
+            for _ in 0..3 {
+                drop(listener.accept().await.unwrap());
+            }
+        });
+        let load = Load::start(Kind::Http2, address, Pace::of(1));
+        closing.await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let tally = load.finish().await;
+        // One request per connection, none moved on to the next. Those after them were refused.
+        let closed = tally
+            .failed
+            .iter()
+            .filter(|failed| !failed.reason.starts_with("connect:"));
+        assert_eq!(closed.count(), 3, "{tally}");
     }
 }

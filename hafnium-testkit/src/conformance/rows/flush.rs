@@ -6,9 +6,10 @@ use crate::conformance::Conformance;
 use crate::conformance::ask::ask;
 use crate::conformance::collector::Collector;
 use crate::conformance::report::{Case, Finding};
-use crate::conformance::subject::told;
+use crate::conformance::subject::{Subject, told};
 
 const CASE: Case = Case::Flush;
+const WORKERS: &str = "runtime.workers";
 /// The trace of the last request before the signal.
 const TRACE: [u8; 16] = *b"\x4b\xf9\x2f\x35\x77\xb3\x4d\xa6\xa3\xce\x92\x9d\x0e\x0e\x47\x36";
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -28,8 +29,12 @@ pub(in crate::conformance) async fn flush(kit: &Conformance<'_>) -> Vec<Finding>
     ];
     let asked = async {
         let subject = kit.ready(&variables).await?;
+        one_worker(&subject).await?;
         let answer = ask(subject.port, kit.path(), &[("traceparent", PARENT)]).await;
-        answer.map_err(|error| format!("{}: {error}", kit.path()))?;
+        let answer = answer.map_err(|error| format!("{}: {error}", kit.path()))?;
+        if !(200..300).contains(&answer.status) {
+            return Err(format!("{} is {}", kit.path(), answer.status));
+        }
         Ok::<_, String>(subject)
     };
     let mut subject = match asked.await {
@@ -53,5 +58,13 @@ pub(in crate::conformance) async fn flush(kit: &Conformance<'_>) -> Vec<Finding>
             vec![Finding::wrong(CASE, what, &[ended])]
         }
         Err(reason) => vec![Finding::late(CASE, what, kit.grace, reason)],
+    }
+}
+
+/// By effect, as far as it shows: what was asked for is the configuration in force.
+async fn one_worker(subject: &Subject) -> Result<(), String> {
+    match subject.configured(WORKERS).await?.as_str() {
+        "1" => Ok(()),
+        other => Err(format!("{WORKERS} is {other}")),
     }
 }

@@ -40,31 +40,51 @@ async fn one(dependency: &Dependency<'_>, subject: &mut Subject) -> Vec<Finding>
         )];
     }
     if let Err(reason) = (dependency.lose)().await {
-        return vec![Finding::not_run(CASE, lost, reason)];
+        // Half of it may be done.
+        let finding = Finding::not_run(CASE, lost, reason);
+        return vec![finding.also(&dependency.healed().await)];
     }
     let seen = watch(subject, name, false, dependency.noticed_within, &mut wrong).await;
+    if let Err(reason) = seen {
+        // Who never saw it go can't tell of its return, and nothing shows that it was away.
+        let late = Finding::late(CASE, lost, dependency.noticed_within, reason);
+        let unseen = "its loss was not seen";
+        return vec![
+            late.also(&dependency.healed().await),
+            Finding::not_run(CASE, alive, unseen).also(&wrong),
+            Finding::not_run(CASE, back, unseen),
+        ];
+    }
     let begun = Instant::now();
     while begun.elapsed() < AWAY {
         tokio::time::sleep(EVERY).await;
         is_alive(subject, &mut wrong).await;
     }
-    if let Err(reason) = (dependency.heal)().await {
-        return vec![Finding::not_run(CASE, back, reason)];
+    let unhealed = dependency.healed().await;
+    if !unhealed.is_empty() {
+        return vec![
+            timed(lost, seen, dependency.noticed_within),
+            Finding::wrong(CASE, alive, &wrong),
+            Finding::not_run(CASE, back, unhealed.join("; ")),
+        ];
     }
     let mut came = watch(subject, name, true, dependency.back_within, &mut wrong).await;
     if let Ok(took) = came {
         let ready = subject.becomes("/readyz", 200, dependency.back_within).await;
         came = ready.map(|more| took + more);
     }
-    let timed = |what: String, seen: Result<Duration, String>, most: Duration| match seen {
-        Ok(took) => Finding::timed(CASE, what, took, most),
-        Err(reason) => Finding::late(CASE, what, most, reason),
-    };
     vec![
         timed(lost, seen, dependency.noticed_within),
         Finding::wrong(CASE, alive, &wrong),
         timed(back, came, dependency.back_within),
     ]
+}
+
+fn timed(what: String, seen: Result<Duration, String>, most: Duration) -> Finding {
+    match seen {
+        Ok(took) => Finding::timed(CASE, what, took, most),
+        Err(reason) => Finding::late(CASE, what, most, reason),
+    }
 }
 
 /// Waits until the check of that name is up, or is not; says after what time it was.

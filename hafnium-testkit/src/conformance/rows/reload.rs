@@ -63,12 +63,8 @@ pub(super) async fn reload(
 
 /// By effect: the configuration in force has the value.
 async fn shows(subject: &Subject, value: &str) -> Result<(), String> {
-    let answer = subject.probe("/config").await?;
-    let config = answer.json();
-    let entries = config["entries"].as_array().cloned().unwrap_or_default();
-    match entries.iter().find(|entry| entry["key"] == KEY) {
-        Some(entry) if entry["value"] == value => Ok(()),
-        Some(entry) => Err(format!("{KEY} is {} ({})", entry["value"], config["refused"])),
-        None => Err(format!("/config is {} and shows no {KEY}", answer.status)),
+    match subject.configured(KEY).await? {
+        shown if shown == value => Ok(()),
+        shown => Err(format!("{KEY} is {shown}")),
     }
 }
