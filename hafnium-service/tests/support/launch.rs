@@ -45,6 +45,12 @@ impl Launch {
         self
     }
 
+    /// Leaves a variable unset, also one that every service of a test gets.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(set, _)| set != name);
+        self
+    }
+
     /// Writes a file into the directory that the service is started in.
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         std::fs::write(self.home.path().join(name), content).unwrap();
