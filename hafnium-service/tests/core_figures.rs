@@ -111,7 +111,10 @@ fn stripped_binaries() -> [Row; 2] {
     };
     [
         size("quickstart without features", "HAFNIUM_FIGURES_QUICKSTART"),
-        size("all features", "HAFNIUM_FIGURES_SERVICE"),
+        size(
+            "every client, TLS, OTLP, AWS and Vault",
+            "HAFNIUM_FIGURES_SERVICE",
+        ),
     ]
 }
 
@@ -126,12 +129,16 @@ async fn a_whole_service_is_ready_soon_and_small_when_idle() {
     // The first start of all reads the program from the disk, which no restart in a cluster does.
     let (first, _) = whole.start().await;
     tokio::time::sleep(SETTLED).await;
-    let idle = resident(first.id());
+    let mut idle = resident(first.id());
     first.stop(Duration::from_secs(20)).await.exited(0);
     let mut starts = Samples::new();
-    for _ in 0..runs {
+    for run in 0..runs {
         let (service, took) = whole.start().await;
         starts.add_ms(took);
+        if run % 4 == 3 {
+            tokio::time::sleep(SETTLED).await;
+            idle = idle.max(resident(service.id()));
+        }
         service.stop(Duration::from_secs(20)).await.exited(0);
     }
 
@@ -140,7 +147,7 @@ async fn a_whole_service_is_ready_soon_and_small_when_idle() {
     let case = format!("{case} ({})", program().1);
     figures.add(Row::new("start_to_ready_p50", &case, starts.median(), "ms").at_most(300.0));
     figures.add(Row::new("start_to_ready_worst", &case, starts.worst(), "ms"));
-    figures.add(Row::new("idle_rss", &case, Some(idle), "MB").at_most(25.0));
+    figures.add(Row::new("idle_rss", format!("worst, {case}"), Some(idle), "MB").at_most(25.0));
     for row in stripped_binaries().into_iter().chain(of_other_programs()) {
         figures.add(row);
     }

@@ -194,7 +194,10 @@ fn assembled(suite: &str, parts: &Path) -> Result<Value, Error> {
         // As many as the part with the fewest: nothing looks better founded than it is.
         let runs = part["runs"].as_u64().unwrap_or_default();
         whole["runs"] = json!(whole["runs"].as_u64().unwrap_or(u64::MAX).min(runs));
-        rows.extend(part["rows"].as_array_mut().into_iter().flat_map(std::mem::take));
+        for mut row in part["rows"].as_array_mut().into_iter().flat_map(std::mem::take) {
+            row["runs"] = json!(runs);
+            rows.push(row);
+        }
     }
     let measured: Vec<Value> = rows
         .iter()
