@@ -153,6 +153,13 @@ async fn a_proxys_word_on_the_client_is_taken_only_where_it_is_trusted() {
     trusting.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let (_server, address) = serve(&trusting, &Context::standalone());
     let through = body(ask(Method::GET, address, "/who", &forged).await).await;
+    assert_eq!(
+        through, "192.0.2.1 https  over 127.0.0.1",
+        "the host may be the client's own"
+    );
+    trusting.forwarded_host = true;
+    let (_server, address) = serve(&trusting, &Context::standalone());
+    let through = body(ask(Method::GET, address, "/who", &forged).await).await;
     assert_eq!(through, "192.0.2.1 https shop.example over 127.0.0.1");
 }
 

@@ -15,7 +15,7 @@ use hafnium_core::problem::Json;
 use hafnium_core::{Context, Deadline};
 use hafnium_testkit::Proxy;
 use http::{Request, StatusCode};
-use http_body_util::{Empty, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use http_client::{Answer, http1, http2};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -37,6 +37,7 @@ fn routes() -> Router {
             post(|Json(value): Json<serde_json::Value>| async move { value.to_string() }),
         )
         .route("/large", get(|| async { vec![b'x'; 64 << 20] }))
+        .route("/megabytes", get(|| async { vec![b'x'; 4 << 20] }))
         .route("/slow/{millis}", get(slow))
         .route("/deadline", get(left))
 }
@@ -216,6 +217,73 @@ async fn a_drain_waits_until_the_last_byte_of_an_answer_is_taken() {
     assert_eq!(stopped, Stopped::Clean);
     let read = reading.await.unwrap();
     assert!(read > 64 << 20, "{read}");
+}
+
+/// The answer to a request over HTTP/2 with a window of 16 KiB.
+async fn through_a_small_window(address: SocketAddr, path: &str) -> http::Response<hyper::body::Incoming> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(16 << 10)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(format!("http://{address}{path}"))
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    sender.send_request(request).await.unwrap()
+}
+
+/// Reads for a few seconds.
+async fn read_through_a_small_window(address: SocketAddr) -> usize {
+    let mut body = through_a_small_window(address, "/megabytes").await.into_body();
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        sleep(Duration::from_millis(8)).await;
+    }
+    read
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_an_http2_client_is_still_to_open_its_window_for() {
+    let (server, address) = serve(&settings());
+    let reading = tokio::spawn(read_through_a_small_window(address));
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.requests().len(), 1, "under way until it is taken");
+    let stopped = server.drain(Deadline::after(Duration::from_secs(20))).await;
+    assert_eq!(stopped, Stopped::Clean);
+    assert_eq!(reading.await.unwrap(), 4 << 20);
+}
+
+#[tokio::test]
+async fn at_its_age_an_http2_connection_still_gives_every_byte_of_its_answers() {
+    let mut settings = settings();
+    settings.max_connection_age = Limit::from_millis(300);
+    settings.write_timeout = Limit::from_millis(800);
+    settings.header_timeout = Limit::from_millis(100);
+    let (_server, address) = serve(&settings);
+    assert_eq!(read_through_a_small_window(address).await, 4 << 20);
+}
+
+#[tokio::test]
+async fn an_http2_client_that_opens_no_window_is_cut() {
+    let mut settings = settings();
+    settings.write_timeout = Limit::from_millis(500);
+    settings.header_timeout = Limit::from_millis(200);
+    let (server, address) = serve(&settings);
+    let begun = Instant::now();
+    let unread = through_a_small_window(address, "/megabytes").await;
+    while !server.requests().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "never cut");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(
+        begun.elapsed() >= Duration::from_millis(450),
+        "{:?}",
+        begun.elapsed()
+    );
+    unread.into_body().collect().await.unwrap_err();
 }
 
 #[tokio::test]

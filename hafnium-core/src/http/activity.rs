@@ -40,6 +40,10 @@ struct State {
     head_since: Option<Instant>,
     /// Since when an answer waits for the client to take it.
     stuck_since: Option<Instant>,
+    /// Pieces of answers that were given to a multiplexed connection and are not written: they wait for their windows.
+    untaken: u32,
+    /// When a byte of such a piece was last written, or the first of them was given.
+    moved: Instant,
     /// The client was told that the connection has its age.
     retired: bool,
 }
@@ -66,6 +70,8 @@ impl Activity {
                 quiet_since: now,
                 head_since: None,
                 stuck_since: None,
+                untaken: 0,
+                moved: now,
                 retired: false,
             }),
         }
@@ -112,15 +118,38 @@ impl Activity {
         state.quiet_since = now;
     }
 
+    /// A piece of an answer waits to be written on a multiplexed connection.
+    pub(crate) fn gave(&self, now: Instant) {
+        let mut state = self.state();
+        if state.untaken == 0 {
+            state.moved = now;
+        }
+        state.untaken += 1;
+    }
+
+    /// Some bytes of such a piece were written.
+    pub(crate) fn moved(&self, now: Instant) {
+        self.state().moved = now;
+    }
+
+    /// Such a piece was wholly written, or given up.
+    pub(crate) fn took(&self) {
+        let mut state = self.state();
+        state.untaken = state.untaken.saturating_sub(1);
+    }
+
     /// Whether there are bytes that the client is still to take. A request's answer may be wholly made by then, and its
     /// connection is still in use.
     pub(crate) fn is_writing(&self) -> bool {
         self.state().stuck_since.is_some()
     }
 
-    /// Whether the client takes nothing for longer than it may.
+    /// Whether the client takes nothing for longer than it may: nothing at all, or over HTTP/2 nothing of any answer. One
+    /// stream that stands still is the client's own affair as long as others move.
     pub(crate) fn is_stuck(&self, limits: Limits, now: Instant) -> bool {
-        let stuck = self.state().stuck_since;
+        let state = self.state();
+        let unmoved = (state.untaken > 0).then_some(state.moved);
+        let stuck = state.stuck_since.or(unmoved);
         stuck.is_some_and(|since| now >= since + limits.write)
     }
 
@@ -308,6 +337,27 @@ mod tests {
             Advice::Keep(_)
         ));
         assert_eq!(activity.advise(LIMITS, begun + seconds(59)), Advice::Cut);
+    }
+
+    #[test]
+    fn a_client_that_opens_no_window_is_cut_and_one_that_does_is_not() {
+        let begun = Instant::now();
+        let activity = Activity::new(begun, None);
+        activity.request(true);
+        assert!(
+            !activity.is_stuck(LIMITS, begun + seconds(500)),
+            "nothing to take"
+        );
+        activity.gave(begun + seconds(500));
+        assert!(!activity.is_stuck(LIMITS, begun + seconds(529)));
+        activity.moved(begun + seconds(529));
+        activity.gave(begun + seconds(540));
+        assert!(!activity.is_stuck(LIMITS, begun + seconds(558)));
+        assert!(activity.is_stuck(LIMITS, begun + seconds(559)));
+        activity.took();
+        assert!(activity.is_stuck(LIMITS, begun + seconds(559)));
+        activity.took();
+        assert!(!activity.is_stuck(LIMITS, begun + seconds(900)));
     }
 
     #[test]

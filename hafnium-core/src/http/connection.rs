@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,12 +13,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +25,7 @@ use tower::Service;
 use super::activity::{Activity, Advice};
 use super::forwarded::Scheme;
 use super::server::Shared;
+use super::tracked::Tracked;
 use super::watched::Watched;
 use crate::lifecycle::State;
 
@@ -108,8 +106,8 @@ impl Connection {
 }
 
 /// Keeps a request in the list of those under way until its answer was wholly sent or given up.
-struct Underway {
-    connection: Arc<Connection>,
+pub(super) struct Underway {
+    pub(super) connection: Arc<Connection>,
     exchange: Arc<Exchange>,
 }
 
@@ -296,37 +294,5 @@ async fn answer(
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Tracked {
-        body,
-        _underway: underway,
-    }))
-}
-
-pin_project! {
-    /// The body of an answer, which keeps its request in the list of those under way.
-    struct Tracked {
-        #[pin]
-        body: Body,
-        _underway: Underway,
-    }
-}
-
-impl HttpBody for Tracked {
-    type Data = <Body as HttpBody>::Data;
-    type Error = <Body as HttpBody>::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    Ok(response.map(|body| Tracked::new(body, underway, multiplexed)))
 }

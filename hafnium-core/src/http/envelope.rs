@@ -127,7 +127,7 @@ impl Shared {
     where
         S: Service<Request, Response = Response, Error = Infallible>,
     {
-        let rules = self.rules.load_full();
+        let rules = **self.rules.load();
         let route = request.extensions().get::<MatchedPath>().cloned();
         if let (Some(exchange), Some(route)) = (request.extensions().get::<Arc<Exchange>>(), &route) {
             exchange.set_route(route.clone());

@@ -26,7 +26,7 @@ const MAX_HOPS: usize = 32;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ForwardedBy {
-    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`, and `X-Forwarded-Host` where `http.forwarded_host` says so.
     #[default]
     XForwarded,
     /// `Forwarded` of RFC 7239.
@@ -90,6 +90,8 @@ pub struct Caller {
 pub(crate) struct Trust {
     pub(crate) proxies: Vec<Network>,
     pub(crate) by: ForwardedBy,
+    /// The proxies write `X-Forwarded-Host` too. Many do not, and pass on what the client wrote there.
+    pub(crate) host: bool,
 }
 
 impl Trust {
@@ -134,7 +136,9 @@ impl Trust {
         caller.scheme = at_hop(X_FORWARDED_PROTO)
             .and_then(Scheme::parse)
             .unwrap_or(caller.scheme);
-        caller.host = at_hop(X_FORWARDED_HOST).and_then(host);
+        if self.host {
+            caller.host = at_hop(X_FORWARDED_HOST).and_then(host);
+        }
         caller
     }
 
@@ -239,6 +243,7 @@ mod tests {
         Trust {
             proxies: proxies.iter().map(|text| text.parse().unwrap()).collect(),
             by,
+            host: true,
         }
     }
 
@@ -330,6 +335,23 @@ mod tests {
         assert_eq!(
             seen(by, "10.0.0.1", &odd),
             ("10.0.0.1".into(), "http", String::new())
+        );
+    }
+
+    #[test]
+    fn a_host_that_the_proxies_are_not_said_to_write_is_the_clients_own_and_not_believed() {
+        let lines = headers(&[
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-host", "evil.example"),
+        ]);
+        let trust = Trust {
+            host: false,
+            ..trust(ForwardedBy::XForwarded)
+        };
+        let caller = trust.caller("10.0.0.1".parse().unwrap(), Scheme::Http, &lines);
+        assert_eq!(
+            (caller.address.to_string().as_str(), caller.host),
+            ("192.0.2.1", None)
         );
     }
 

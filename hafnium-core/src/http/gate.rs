@@ -118,6 +118,8 @@ impl Gate {
             passed: false,
         };
         if ahead >= room.places.max(1) {
+            // No wake-up can have come to it: one passed on would send the first of those who wait to the end.
+            waiting.passed = true;
             return Err(Shed::QueueFull);
         }
         let elapsed = self.elapsed(begun);
@@ -215,6 +217,23 @@ mod tests {
             let _ = one.await;
         }
         assert_eq!(enter(&gate).await.unwrap_err(), Shed::WaitedTooLong);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_shed_changes_nothing_in_the_order_of_those_who_wait() {
+        let gate = Gate::new(Instant::now());
+        let (running, _running) = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
+        let queue = || {
+            let gate = gate.clone();
+            tokio::spawn(async move { enter(&gate).await })
+        };
+        let (first, second) = (queue(), queue());
+        tokio::task::yield_now().await;
+        assert_eq!(enter(&gate).await.unwrap_err(), Shed::QueueFull);
+        tokio::task::yield_now().await;
+        drop(running);
+        let _passed = first.await.unwrap().expect("it came first");
+        assert_eq!(second.await.unwrap().unwrap_err(), Shed::WaitedTooLong);
     }
 
     #[tokio::test(start_paused = true)]

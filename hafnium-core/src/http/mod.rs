@@ -31,6 +31,7 @@ mod rules;
 mod server;
 mod settings;
 mod tls_settings;
+mod tracked;
 mod watched;
 
 pub(crate) use activity::Limits;

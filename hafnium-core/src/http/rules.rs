@@ -10,7 +10,7 @@ use super::gate::Room;
 use super::settings::HttpSettings;
 
 /// Replaced as a whole when settings change; a request goes by those it began under.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) body_limit: u64,
     pub(super) body_timeout: Duration,
@@ -45,6 +45,7 @@ impl HttpSettings {
         Trust {
             proxies: self.trusted_proxies.clone(),
             by: self.forwarded_by,
+            host: self.forwarded_host,
         }
     }
 }

@@ -109,6 +109,9 @@ impl Shared {
 /// The application's one is a workload of the stop plan: while the service drains it goes on serving and answers
 /// `Connection: close`; its `stop` closes the listener and idle connections, says GOAWAY to HTTP/2 clients and waits
 /// for requests under way.
+///
+/// A connection that was upgraded, such as a WebSocket, is its handler's from then on: it does not count in
+/// `http.max_connections`, no drain waits for it, and no limit of time ends it.
 #[must_use]
 pub struct Server {
     shared: Arc<Shared>,
@@ -161,6 +164,8 @@ impl Server {
     ) -> Result<Self, StartError> {
         let (name, address) = (bound.name(), bound.local_addr());
         let listener = bound.listen()?;
+        // Until a router has its state, it puts each route into all of its layers anew for every request.
+        let router: Router = router.with_state(());
         let shared = Arc::new(Shared {
             current: ArcSwap::from_pointee(Current {
                 limits: serving.limits,

@@ -69,11 +69,15 @@ pub struct HttpSettings {
     /// header. The rightmost address that is not one of theirs is the client.
     #[schemars(extend("x-reloadable" = true))]
     pub trusted_proxies: Vec<Network>,
-    /// Which headers the trusted proxies write: `x-forwarded` (`X-Forwarded-For`, `-Proto` and `-Host`) or `forwarded`
+    /// Which headers the trusted proxies write: `x-forwarded` (`X-Forwarded-For` and `-Proto`) or `forwarded`
     /// (RFC 7239). Default `x-forwarded`. Only these are read: a proxy passes on what it does not know, so that the
     /// others may be the client's own.
     #[schemars(extend("x-reloadable" = true))]
     pub forwarded_by: ForwardedBy,
+    /// Whether the trusted proxies write `X-Forwarded-Host` too. Default `false`: many (an ALB, Envoy as it comes) do not,
+    /// and pass on what the client wrote there.
+    #[schemars(extend("x-reloadable" = true))]
+    pub forwarded_host: bool,
     /// TLS, where a certificate is given.
     pub tls: TlsSettings,
 }
@@ -97,6 +101,7 @@ impl Default for HttpSettings {
             compression: true,
             trusted_proxies: Vec::new(),
             forwarded_by: ForwardedBy::default(),
+            forwarded_host: false,
             tls: TlsSettings::default(),
         }
     }

@@ -26,6 +26,7 @@ pub(crate) fn fuzz_forwarded_headers(input: &[u8]) {
     for by in [ForwardedBy::XForwarded, ForwardedBy::Forwarded] {
         settings.forwarded_by = by;
         settings.trusted_proxies = vec![trusted];
+        settings.forwarded_host = true;
         let direct = settings.caller(stranger, Scheme::Http, &headers);
         assert_eq!(
             (direct.address, direct.scheme, direct.host),
