@@ -39,4 +39,6 @@ pub use value::Value;
 pub(crate) use deserialize::{NEWTYPE, hand_over};
 pub(crate) use reference::{Reference, read_file, trim_newline};
 pub(crate) use rule::{Form, LOGIN, Leaf, Rule};
+#[cfg(feature = "tls")]
+pub(crate) use slot::read_together;
 pub(crate) use slots::Slots;

@@ -64,6 +64,38 @@ async fn a_check_registered_later_runs_at_once_and_a_dropped_one_never_again() {
     assert!(registry.report().checks.is_empty());
 }
 
+/// What panics once more when it is dropped.
+struct Sharp;
+
+impl Drop for Sharp {
+    fn drop(&mut self) {
+        panic!("sharp");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_panics_in_a_destructor_has_failed_and_is_run_again() {
+    let (registry, _tasks) = running();
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = runs.clone();
+    let check = Check::own("sharp").thresholds(1, 1);
+    let _check = registry.register(check, move || {
+        let run = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            if run == 0 {
+                std::panic::panic_any(Sharp);
+            }
+            Status::Up
+        }
+    });
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
+    assert_eq!(seen(&registry, "sharp").health, Health::Down);
+    sleep(Duration::from_secs(60)).await;
+    assert!(runs.load(Ordering::Relaxed) > 1);
+    assert_eq!(seen(&registry, "sharp").health, Health::Up);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_period_holds_with_ten_percent_of_jitter() {
     let (registry, _tasks) = running();

@@ -99,6 +99,8 @@ async fn a_client_that_goes_silent_in_the_middle_of_a_body_gets_a_408_and_is_clo
             "{answer}"
         );
         assert!(answer.contains("connection: close"), "{answer}");
+        // The handler has begun, and may have worked on what came.
+        assert!(answer.contains(r#""outcome":"unknown""#), "{answer}");
         assert!((350..2000).contains(&took.as_millis()), "{took:?}");
     }
     assert!(server.requests().is_empty());
@@ -421,4 +423,20 @@ async fn a_callers_own_deadline_is_kept_and_never_makes_us_work_longer() {
     );
     let past = ask_with(address, "/slow/5000", &[("x-request-timeout-ms", "0")]).await;
     assert_eq!(past.problem(504)["outcome"], "not_run");
+}
+
+#[tokio::test]
+async fn a_refused_body_is_of_unknown_outcome_once_the_handler_has_begun_on_it() {
+    let mut settings = settings();
+    settings.body_limit = ByteSize::from_bytes(8);
+    let (_server, address) = serve(&settings);
+    let chunked = "POST /raw HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n\
+                   9\r\nxxxxxxxxx\r\n0\r\n\r\n";
+    let announced =
+        "POST /raw HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\nconnection: close\r\n\r\nxxxxxxxxx";
+    for (request, unknown) in [(chunked, true), (announced, false)] {
+        let (answer, _) = rest(&mut said(address, request).await).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        assert_eq!(answer.contains(r#""outcome":"unknown""#), unknown, "{answer}");
+    }
 }

@@ -8,6 +8,7 @@
 
 mod secret_support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,10 @@ impl Volume {
         let directory = tempfile::tempdir().unwrap();
         let mut volume = Self { directory, count: 0 };
         volume.swap(files);
-        for (name, _) in files {
-            symlink(Path::new("..data").join(name), volume.path(name)).unwrap();
+        // A kubelet links the first element of each path alone.
+        let first = |(name, _): &(&str, &str)| name.split('/').next().unwrap().to_owned();
+        for name in files.iter().map(first).collect::<BTreeSet<_>>() {
+            symlink(Path::new("..data").join(&name), volume.path(&name)).unwrap();
         }
         volume
     }
@@ -50,7 +53,9 @@ impl Volume {
         let name = format!("..2026_11_21_15_00_{:02}.{}", self.count, 1000 + self.count);
         fs::create_dir(self.path(&name)).unwrap();
         for (file, text) in files {
-            fs::write(self.path(&name).join(file), text).unwrap();
+            let file = self.path(&name).join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
         }
         let before = fs::read_link(self.path("..data")).ok();
         symlink(&name, self.path("..data_tmp")).unwrap();
@@ -251,6 +256,54 @@ async fn a_volume_changes_as_a_whole_or_not_at_all() {
     becomes(&certificate, "certificate 3").await;
     assert_eq!(key.current().expose(), "key 3");
     rig.until("settings.certificate", SecretState::Current).await;
+}
+
+#[tokio::test]
+async fn files_in_directories_of_a_volume_change_as_a_whole_as_well() {
+    let mut volume = Volume::mount(&[("tls/tls.crt", "certificate 1"), ("keys/own/tls.key", "key 1")]);
+    let rig = Rig::new(&[
+        ("settings.certificate", &volume.reference("tls/tls.crt")),
+        ("settings.key", &volume.reference("keys/own/tls.key")),
+    ])
+    .await;
+    let Settings { certificate, key, .. } = settings(&rig.config);
+    let (certificate, key) = (certificate.unwrap(), key.unwrap());
+    volume.swap(&[("tls/tls.crt", "certificate 2"), ("keys/own/tls.key", "")]);
+    rig.until("settings.key", SecretState::Rejected).await;
+    assert_eq!(rig.state("settings.certificate"), SecretState::Rejected);
+    assert_eq!(certificate.current().expose(), "certificate 1");
+    volume.swap(&[("tls/tls.crt", "certificate 3"), ("keys/own/tls.key", "key 3")]);
+    becomes(&certificate, "certificate 3").await;
+    assert_eq!(key.current().expose(), "key 3");
+}
+
+#[tokio::test]
+async fn a_file_system_that_does_not_answer_holds_up_nothing_else_and_shows_until_it_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("password");
+    fs::write(&path, "one").unwrap();
+    let rig = Rig::new(&[("settings.password", &format!("file:{}", path.display()))]).await;
+    let password = rig.password();
+    // Nobody writes to it: who opens it waits.
+    let silent = directory.path().join("silent");
+    let made = std::process::Command::new("mkfifo").arg(&silent).status();
+    assert!(made.unwrap().success());
+    let other = directory.path().join("other");
+    fs::hard_link(&silent, &other).unwrap();
+    fs::rename(&silent, &path).unwrap();
+    let error = password.refresh(soon()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("not read within") && error.contains("password"),
+        "{error}"
+    );
+    rig.until("settings.password", SecretState::Retrying).await;
+    assert_eq!(password.current().expose(), "one");
+    fs::write(directory.path().join("new"), "three").unwrap();
+    fs::rename(directory.path().join("new"), &path).unwrap();
+    // Lets the one who reads go on.
+    fs::write(&other, "two").unwrap();
+    becomes(&password, "three").await;
+    rig.until("settings.password", SecretState::Current).await;
 }
 
 /// The number behind both texts, or why they do not belong together.

@@ -177,19 +177,23 @@ async fn every_handle_of_a_reference_follows_the_same_value() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reference_that_a_reload_brings_is_fetched_and_followed() {
+async fn a_store_that_follows_its_secrets_takes_no_others_and_keeps_its_own() {
     let script = script();
     script.answer(REFERENCE, Answer::text("one", "1"));
     script.answer("vault:kv/new", Answer::text("new", "1"));
     let cx = Context::standalone();
     let secrets = follow(&script, &config(&[("settings.password", REFERENCE)]), &cx).await;
     let reloaded = config(&[("settings.password", "vault:kv/new")]);
-    secrets.open(&reloaded, soon()).await.unwrap();
-    let password = reloaded.settings::<Settings>().unwrap().password.unwrap();
-    assert_eq!(password.current().expose(), "new");
-    script.answer("vault:kv/new", Answer::text("newer", "2"));
-    assert_eq!(password.watch().changed().await.expose(), "newer");
-    assert_eq!(secrets.report().len(), 1);
+    let error = secrets.open(&reloaded, soon()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("settings.password") && error.contains("came after the start"),
+        "{error}"
+    );
+    let report = secrets.report();
+    assert_eq!(
+        (report.len(), report[0].source.to_string().as_str()),
+        (1, REFERENCE)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,6 +236,33 @@ async fn many_who_force_a_refresh_share_one_question_and_a_source_is_asked_once_
     }
     assert_eq!(script.asked(), 7);
     assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_while_an_unforced_question_is_under_way_is_asked_by_itself_and_wants_another_value() {
+    let script = script();
+    script.answer(REFERENCE, Answer::text("refused", "1").refresh_after(40));
+    let config = config(&[("settings.password", REFERENCE)]);
+    let cx = Context::standalone();
+    let _secrets = follow(&script, &config, &cx).await;
+    let password = config.settings::<Settings>().unwrap().password.unwrap();
+    *script.delay.lock().unwrap() = Duration::from_secs(5);
+    while script.asked() == 1 {
+        wait(1).await;
+    }
+    let held = Some(Version("1".to_owned()));
+    assert_eq!(script.held.lock().unwrap().last(), Some(&held), "only renewed");
+    let (first, second) = (password.clone(), password.clone());
+    let refreshed = tokio::spawn(async move { first.refresh(soon()).await });
+    tokio::task::yield_now().await;
+    wait(5).await;
+    script.answer(REFERENCE, Answer::text("another", "2"));
+    // In the middle of the forced question: it is shared.
+    let shared = second.refresh(soon()).await.unwrap();
+    assert_eq!(shared.expose(), "another");
+    assert_eq!(refreshed.await.unwrap().unwrap().expose(), "another");
+    assert_eq!(script.asked(), 3);
+    assert_eq!(script.held.lock().unwrap().last(), Some(&None));
 }
 
 #[tokio::test(start_paused = true)]

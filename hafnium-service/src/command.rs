@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -21,7 +22,7 @@ pub(crate) struct CommandLine {
 /// What may be said on the command line about the configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Overrides {
-    /// Override one key, such as `--set http.port=9000`; wins over files and variables
+    /// Override one key, such as `--set http.port=9000`; wins over files and variables; outside dev no secrets
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
     pub(crate) set: Vec<String>,
     /// The environment: dev, staging, prod or dr
@@ -95,7 +96,25 @@ pub(crate) fn line(name: &'static str, version: &'static str) -> clap::Command {
     line
 }
 
-/// Reads `arguments` for the service `name`.
+/// What was typed does not show in an error: a blank within a value makes what follows it an argument of its own, and
+/// the value may be a secret. What would have been right still shows.
+fn hide(mut error: clap::Error) -> clap::Error {
+    let typed: &[ContextKind] = match error.kind() {
+        ErrorKind::UnknownArgument => &[ContextKind::InvalidArg],
+        _ => &[ContextKind::InvalidSubcommand, ContextKind::InvalidValue],
+    };
+    for kind in typed {
+        // An empty one says that there was none.
+        if matches!(error.get(*kind), Some(ContextValue::String(text)) if !text.is_empty()) {
+            error.insert(*kind, ContextValue::String("***".to_owned()));
+        }
+    }
+    // Repeats it: "to pass '…' as a value".
+    error.remove(ContextKind::Suggested);
+    error
+}
+
+/// Reads `arguments` for the service `name`. An error shows nothing of what was typed.
 pub(crate) fn parse(
     name: &'static str,
     version: &'static str,
@@ -104,6 +123,7 @@ pub(crate) fn parse(
     line(name, version)
         .try_get_matches_from(arguments)
         .and_then(|matches| CommandLine::from_arg_matches(&matches))
+        .map_err(hide)
 }
 
 #[cfg(test)]
@@ -155,6 +175,28 @@ mod tests {
             );
         }
         line("svc", "1.2.3").debug_assert();
+    }
+
+    #[test]
+    fn what_was_typed_never_shows_in_an_error_and_what_would_be_right_does() {
+        for arguments in [
+            &["--set", "a.b=x", "c.d=hunter2"][..],
+            &["run", "hunter2"],
+            &["--hunter2"],
+            &["run", "-unter2"],
+            &["config", "--format", "hunter2"],
+            &["completions", "hunter2"],
+            &["completions", "bash", "hunter2"],
+            &["--password=hunter2"],
+        ] {
+            let error = parsed(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let shown = format!("{error}");
+            assert!(!shown.contains("unter2"), "{shown}");
+            assert!(shown.contains("--help"), "{shown}");
+        }
+        let error = parsed(&["chek"]).unwrap_err().to_string();
+        assert!(error.contains("'check'"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! How the process ends: one line of reason where a person and where an orchestrator looks for it.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use hafnium_core::StartError;
 use hafnium_core::config::ConfigError;
@@ -17,6 +21,9 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// The variable for such a pod. No key of the configuration: what is told may be that there is none.
 const TERMINATION_LOG_VARIABLE: &str = "HAFNIUM_TERMINATION_LOG";
+
+/// How long telling the reason may keep the process.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// An exit code and its reason; no reason after a clean end.
 #[derive(Debug)]
@@ -52,9 +59,19 @@ impl Ending {
         Self::new(Exit::Panic, format!("the set-up panicked: {text}"))
     }
 
-    /// Tells the reason on stderr and in the termination log, and gives the exit code.
+    /// Tells the reason, as long as that takes no time, and gives the exit code.
     pub(crate) fn conclude(self) -> ExitCode {
+        let code = self.exit.into();
         if !self.reason.is_empty() {
+            say_at_most(move || self.tell());
+        }
+        code
+    }
+
+    /// Tells the reason in the termination log and on stderr; blocks while a pipe there is full.
+    pub(crate) fn tell(&self) {
+        if !self.reason.is_empty() {
+            record(&self.reason, &self.report);
             let line = Exit::line(&self.reason);
             let text = if self.report.is_empty() {
                 &line
@@ -63,9 +80,24 @@ impl Ending {
             };
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
-            record(&self.reason, &self.report);
         }
-        self.exit.into()
+    }
+}
+
+/// Does `say` on a thread of its own, and goes on without it when it takes long: nobody may read what is said.
+pub(crate) fn say_at_most(say: impl FnOnce() + Send + 'static) {
+    let (saying, said) = mpsc::sync_channel::<Infallible>(1);
+    let say = move || {
+        let _saying = saying;
+        say();
+    };
+    // Without a thread nothing is said: the end counts for more.
+    if thread::Builder::new()
+        .name("last words".to_owned())
+        .spawn(say)
+        .is_ok()
+    {
+        let _ = said.recv_timeout(LAST_WORDS);
     }
 }
 

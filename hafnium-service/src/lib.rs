@@ -41,6 +41,7 @@ mod completions;
 mod config_command;
 mod declaration;
 mod ending;
+mod guard;
 mod healthcheck;
 mod lax;
 #[cfg(feature = "postgres")]

@@ -1,6 +1,7 @@
 //! `run`: start in order, serve, stop in order.
 
 use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::app::{App, Bound};
 use crate::assembly::{Assembly, assemble};
 use crate::declaration::Declarations;
 use crate::ending::Ending;
+use crate::guard::Guard;
 use crate::operate::operate;
 use crate::secrets;
 use crate::service::Service;
@@ -47,8 +49,24 @@ fn because(basis: &Basis) -> String {
     }
 }
 
-/// Runs the service to its end.
-pub(crate) fn run<S, F>(service: Service<S>, setup: F) -> Result<Ending, Ending>
+/// How long the operator listener may take to close: with the stop's own overrun within the reserve of the grace period.
+const CLOSE: Duration = Duration::from_millis(500);
+
+/// Runs the service, tells why it ended, and gives the exit code.
+pub(crate) fn run<S, F>(service: Service<S>, setup: F) -> ExitCode
+where
+    S: Send + Sync + 'static,
+    F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
+{
+    // Outlives everything that may block when it is dropped.
+    let mut guard = None;
+    let ended = to_its_end(service, setup, &mut guard);
+    let code = ended.unwrap_or_else(|ending| ending).conclude();
+    drop(guard);
+    code
+}
+
+fn to_its_end<S, F>(service: Service<S>, setup: F, guard: &mut Option<Guard>) -> Result<Ending, Ending>
 where
     S: Send + Sync + 'static,
     F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
@@ -72,6 +90,10 @@ where
             signals,
             begun,
         );
+        let run = run.and_then(|run| {
+            *guard = Some(Guard::arm(&run.context, &run.signals, run.budget)?);
+            Ok(run)
+        });
         let mut run = match run {
             Ok(run) => run,
             Err(ending) => {
@@ -142,7 +164,7 @@ impl<'a> Run<'a> {
             .settings(&config.get::<hafnium_core::admin::AdminSettings>()?)
             .log_filter(Telemetry::clone(telemetry))
             .build(crate::build::info());
-        let admin = operate(config, &endpoints, &context, &signals, budget)?;
+        let admin = operate(config, &endpoints, &context)?;
         tracing::info!(
             service = context.service().name,
             version = context.service().version,
@@ -251,7 +273,8 @@ impl<'a> Run<'a> {
     async fn end(self, outcome: Result<(), Ending>) -> Result<Ending, Ending> {
         let telemetry = self.telemetry.clone();
         let secrets = self.context.secrets().clone();
-        let plan = Plan::new(self.context.tasks().clone())
+        let tasks = self.context.tasks().clone();
+        let plan = Plan::new(tasks.clone())
             .workloads(self.workloads)
             .components(self.components)
             .flush(move |deadline| async move {
@@ -259,14 +282,18 @@ impl<'a> Run<'a> {
             });
         let verdict = lifecycle::stop(&self.lifecycle, self.budget, plan).await;
         tracing::info!("{verdict}");
-        let last = self.admin.drain(Deadline::after(Duration::from_secs(1))).await;
+        let last = self.admin.drain(Deadline::after(CLOSE)).await;
         for straggler in last.stragglers() {
             tracing::debug!(straggler, "the operator listener was cut");
         }
         outcome?;
-        match verdict.is_clean() {
-            true => Ok(Ending::clean()),
-            false => Err(Ending::new(Exit::Incomplete, verdict)),
+        if !verdict.is_clean() {
+            return Err(Ending::new(Exit::Incomplete, verdict));
+        }
+        // Nobody waited for one since the stop began.
+        match tasks.fatal().now_or_never() {
+            None => Ok(Ending::clean()),
+            Some(fatal) => Err(Ending::new(Exit::Failure, fatal)),
         }
     }
 }

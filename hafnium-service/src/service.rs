@@ -197,7 +197,7 @@ impl<S: Send + Sync + 'static> Service<S> {
             self.loader = self.loader.set(argument);
         }
         let ending = match command.unwrap_or(Command::Run) {
-            Command::Run => run::run(self, setup),
+            Command::Run => return run::run(self, setup),
             Command::Check => check::check(self),
             Command::Migrate => migrate(self),
             Command::Healthcheck => healthcheck::healthcheck(&self.loader),

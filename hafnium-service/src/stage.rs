@@ -10,14 +10,14 @@ use hafnium_telemetry::{Telemetry, TelemetrySettings};
 
 use crate::declaration::Declarations;
 use crate::ending::Ending;
-use crate::runtime::{self, RuntimeSettings};
+use crate::runtime::{self, Runtime, RuntimeSettings};
 
 /// Configuration, runtime and telemetry, and in `dev` what was provided.
 pub(crate) struct Stage {
     pub(crate) config: Config,
     /// What read the configuration, with what was provided; it reads it again.
     pub(crate) loader: Loader,
-    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) runtime: Runtime,
     pub(crate) telemetry: Arc<Telemetry>,
     #[cfg(all(
         feature = "dev-services",
@@ -86,10 +86,7 @@ impl Stage {
         })
     }
 
-    fn equip(
-        config: &Config,
-        info: &ServiceInfo,
-    ) -> Result<(tokio::runtime::Runtime, Arc<Telemetry>), Ending> {
+    fn equip(config: &Config, info: &ServiceInfo) -> Result<(Runtime, Arc<Telemetry>), Ending> {
         let settings = config.get::<TelemetrySettings>()?;
         let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
         let described = info.clone().with_attributes(config.attributes());
@@ -105,6 +102,6 @@ impl Stage {
             any(feature = "postgres", feature = "redis", feature = "kafka")
         ))]
         drop(self.provided);
-        self.runtime.shutdown_background();
+        drop(self.runtime);
     }
 }

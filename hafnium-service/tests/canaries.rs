@@ -273,32 +273,10 @@ async fn the_commands_show_no_secret_and_say_which_never_rotate() {
     );
 }
 
-/// The place where Kubernetes looks for a last message, if this machine lets us make one.
-struct TerminationLog(Option<PathBuf>);
-
-impl TerminationLog {
-    fn make() -> Self {
-        let path = PathBuf::from("/dev/termination-log");
-        let made = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path);
-        Self(made.ok().map(|_| path))
-    }
-}
-
-impl Drop for TerminationLog {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_start_that_fails_shows_no_secret() {
     let (mounted, moto) = (Mounted::new(), moto().await);
-    let log = TerminationLog::make();
+    let log = mounted.path("termination-log");
     let mut said = Said::default();
     let misplaced = canary("misplaced");
     let in_a_table = format!("[settings.literal]\nx = \"{misplaced}\"\n");
@@ -313,6 +291,20 @@ async fn a_start_that_fails_shows_no_secret() {
                 "hafnium.toml",
                 &format!("[settings]\nliteral = \"{misplaced}\"\n"),
             )
+        }),
+        ("a value on the command line", 78, {
+            launch("canaries-alone", &mounted)
+                .argument("--set")
+                .argument(format!("settings.literal={misplaced}"))
+        }),
+        ("a second value behind --set", 2, {
+            launch("canaries-alone", &mounted)
+                .argument("--set")
+                .argument("http.port=1")
+                .argument(format!("settings.literal={misplaced}"))
+        }),
+        ("a value where a flag is looked for", 2, {
+            launch("canaries-alone", &mounted).argument(format!("--{misplaced}"))
         }),
         (
             "a table",
@@ -377,20 +369,25 @@ async fn a_start_that_fails_shows_no_secret() {
         ),
     ];
     for (name, code, launch) in cases {
+        std::fs::write(&log, "").unwrap();
+        let launch = launch.variable("HAFNIUM_TERMINATION_LOG", log.to_str().unwrap());
         let ended = launch.finish(START).await;
         assert!(!ended.exited(code).is_empty(), "{name}");
         said.hear(format!("{name}: stdout"), ended.stdout);
         said.hear(format!("{name}: stderr"), ended.stderr);
-        if let Some(path) = &log.0 {
-            let text = std::fs::read_to_string(path).unwrap();
-            assert!(!text.is_empty(), "{name}");
-            said.hear(format!("{name}: termination log"), text);
-        }
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(!text.is_empty(), "{name}");
+        said.hear(format!("{name}: termination log"), text);
     }
     said.hold_no_canary();
     let report = said.get("a secret that is not there: stderr");
     assert!(
         report.contains("settings.manager (HAFNIUM__SETTINGS__MANAGER): aws-sm:nothing: ResourceNotFound"),
+        "{report}"
+    );
+    let report = said.get("a value on the command line: stderr");
+    assert!(
+        report.contains("settings.literal (--set)") && report.contains("on the command line"),
         "{report}"
     );
     let report = said.get("a source that is not there: stderr");
@@ -402,6 +399,18 @@ async fn a_start_that_fails_shows_no_secret() {
 
 #[tokio::test]
 async fn a_service_in_operation_leaves_no_core_dump() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // What the service inherits lets it dump, as far as this machine allows it.
+    let boundless = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Core, boundless).is_err() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+        assert_ne!(maximum, Some(0), "nothing here may dump: the guard can't be seen");
+        let current = maximum;
+        setrlimit(Resource::Core, Rlimit { current, maximum }).unwrap();
+    }
     let mounted = Mounted::new();
     let mut service = launch("canaries-alone", &mounted).start();
     service.ready(START).await;
@@ -414,6 +423,6 @@ async fn a_service_in_operation_leaves_no_core_dump() {
         .split_whitespace()
         .next()
         .unwrap();
-    assert!(["0", "1"].contains(&soft), "{line}");
+    assert_eq!(soft, "1", "{line}");
     service.stop(START).await.exited(0);
 }

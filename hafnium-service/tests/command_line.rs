@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use support::{Ended, Launch};
@@ -221,6 +223,52 @@ async fn a_running_service_is_live_to_healthcheck_and_a_missing_one_is_not() {
     let ended = conformance("", &["healthcheck"]).finish(LIMIT).await;
     assert!(ended.exited(1).contains("/livez: "), "{ended:?}");
     service.stop(LIMIT).await.exited(0);
+}
+
+/// A peer that takes one connection and answers it like that; gives its port.
+fn peer(answer: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || answer(listener.accept().unwrap().0));
+    port
+}
+
+#[tokio::test]
+async fn healthcheck_takes_a_second_at_most_and_only_200_for_an_answer() {
+    let silent = peer(|stream| {
+        std::thread::sleep(LIMIT);
+        drop(stream);
+    });
+    let dripping = peer(|mut stream| {
+        while stream.write_all(b"H").is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let says = |status: &'static str| {
+        peer(move |mut stream| {
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 9\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+            // Nobody needs to wait for the rest.
+            std::thread::sleep(LIMIT);
+        })
+    };
+    for (port, code, reason) in [
+        (silent, 1, "/livez: no answer within 1s"),
+        (dripping, 1, "/livez: no answer within 1s"),
+        (
+            says("503 Service Unavailable"),
+            1,
+            "/livez answered 503 Service Unavailable",
+        ),
+        (says("2000 Nearly"), 1, "/livez answered 2000 Nearly"),
+        (says("200 OK"), 0, ""),
+        (says("200"), 0, ""),
+    ] {
+        let asked = conformance("", &["healthcheck"]).variable("HAFNIUM__ADMIN__PORT", port.to_string());
+        let ended = asked.finish(LIMIT).await;
+        assert!(ended.exited(code).trim().ends_with(reason), "{reason}: {ended:?}");
+        assert!(ended.took < Duration::from_secs(5), "{reason}: {:?}", ended.took);
+    }
 }
 
 #[tokio::test]

@@ -124,6 +124,82 @@ async fn a_blocked_runtime_does_not_keep_the_process_past_the_deadline_of_its_st
     assert!(ended.took < Duration::from_secs(6), "{:?}", ended.took);
 }
 
+/// Asks for what blocks the operator's thread, once it does.
+async fn block_the_operator(service: &mut Service) {
+    service.ready(START).await;
+    let request = get("/topology").send(service.admin);
+    let answered = tokio::time::timeout(Duration::from_millis(500), request).await;
+    assert!(answered.is_err(), "{answered:?}");
+}
+
+#[tokio::test]
+async fn a_blocked_operators_thread_keeps_no_stop_that_is_done() {
+    let mut service = conformance("blocking-look").start();
+    block_the_operator(&mut service).await;
+    let ended = service.stop(Duration::from_secs(10)).await;
+    ended.exited(0);
+    assert!(ended.took < Duration::from_secs(4), "{:?}", ended.took);
+}
+
+#[tokio::test]
+async fn what_blocks_after_the_service_has_stopped_does_not_keep_the_process_either() {
+    let mut service = brief(conformance("blocking-after-the-stop"))
+        .variable("HAFNIUM__RUNTIME__WORKERS", "1")
+        .start();
+    block_the_operator(&mut service).await;
+    let ended = service.stop(Duration::from_secs(10)).await;
+    let reason = ended.exited(75);
+    assert!(
+        reason.starts_with("drain incomplete: no end 1.5s after"),
+        "{reason}"
+    );
+    assert!(ended.took < Duration::from_secs(6), "{:?}", ended.took);
+}
+
+/// A pipe that takes no byte more, and what keeps it open.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    (reader, writer)
+}
+
+#[tokio::test]
+async fn a_reason_that_nobody_reads_keeps_no_process_and_is_in_the_termination_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("termination-log");
+    std::fs::write(&log, "").unwrap();
+    let unread = |case: &str| {
+        let (reader, writer) = full_pipe();
+        let launch = conformance(case).variable("HAFNIUM_TERMINATION_LOG", log.to_str().unwrap());
+        (launch.stderr(writer), reader)
+    };
+    let (launch, _reader) = unread("failing-set-up");
+    launch.finish(START).await.exited(1);
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.starts_with("set-up failed: "), "{told}");
+
+    let (launch, _reader) = unread("");
+    let (service, _request) = blocked(brief(launch), Duration::from_secs(60)).await;
+    service.stop(Duration::from_secs(10)).await.exited(75);
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.starts_with("drain incomplete: "), "{told}");
+}
+
+#[tokio::test]
+async fn a_panic_of_a_task_in_the_stop_is_told_and_ends_with_1() {
+    let mut service = conformance("panicking-task-in-the-stop")
+        .variable("HAFNIUM__SHUTDOWN__DRAIN_DELAY", "500ms")
+        .start();
+    service.ready(START).await;
+    let ended = service.stop(Duration::from_secs(10)).await;
+    ended.exited(1);
+    last("task shaky panicked: as the test asks", &ended.stderr);
+}
+
 #[tokio::test]
 async fn a_set_up_that_blocks_its_thread_neither_silences_the_probes_nor_outlasts_a_stop() {
     let mut service = brief(conformance("blocking-set-up")).start();
@@ -291,7 +367,7 @@ type Case = (&'static str, i32, &'static str, Vec<(&'static str, String)>);
 async fn the_reason_of_each_exit_code_is_one_line_in_the_termination_log() {
     let closed = hafnium_testkit::process::free_ports(1).unwrap()[0];
     let cases: [Case; 5] = [
-        ("usage", 2, "error: unrecognized subcommand 'usage'", vec![]),
+        ("usage", 2, "error: unrecognized subcommand '***'", vec![]),
         ("failing-set-up", 1, "set-up failed: ", vec![]),
         ("panicking-set-up", 101, "the set-up panicked: ", vec![]),
         (

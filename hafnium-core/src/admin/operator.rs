@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::runtime::Runtime;
@@ -19,6 +20,9 @@ use crate::deadline::Deadline;
 
 /// The thread's name, and the component's in errors.
 const NAME: &str = "operator";
+
+/// What the thread may take beyond the deadline to say how it ended.
+const OVERRUN: Duration = Duration::from_millis(50);
 
 /// The operator listener, served by a thread with a small runtime of its own. Dropping it cuts its connections and ends
 /// the thread.
@@ -69,7 +73,7 @@ impl Operator {
     }
 
     /// Stops accepting, finishes what is under way and closes all connections; what is not finished by `deadline` is
-    /// cut and named. Then the thread ends.
+    /// cut and named. Then the thread ends; one that something blocks is left behind 50 ms after `deadline`, and named.
     ///
     /// Cancel-safety: the listener stays stopped.
     pub async fn drain(self, deadline: Deadline) -> Stopped {
@@ -77,10 +81,14 @@ impl Operator {
         if self.stop.send((deadline, done)).await.is_err() {
             return Stopped::Incomplete(vec![format!("the thread {NAME} ended before")]);
         }
-        // The thread itself keeps the deadline; it drops the sender when it panics.
-        ended
-            .await
-            .unwrap_or_else(|_| Stopped::Incomplete(vec![format!("the thread {NAME} panicked")]))
+        // The thread itself keeps the deadline unless it is blocked; it drops the sender when it panics.
+        let left_behind = deadline.instant() + OVERRUN;
+        let said = match tokio::time::timeout_at(left_behind, ended).await {
+            Ok(Ok(stopped)) => return stopped,
+            Ok(Err(_)) => "panicked",
+            Err(_) => "is blocked",
+        };
+        Stopped::Incomplete(vec![format!("the thread {NAME} {said}")])
     }
 }
 

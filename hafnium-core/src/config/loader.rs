@@ -212,7 +212,7 @@ impl Loader {
         let mut checker = Checker {
             secrets: &Secrets {
                 sources: &sources,
-                literals_in_files: environment.is_dev(),
+                literals: environment.is_dev(),
                 slots: &self.slots,
             },
             aliases: &by_key(&bindings, &compositions),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::check::Status;
@@ -105,10 +105,9 @@ impl Scheduler {
             let wake = self.next_wake(now);
             tokio::select! {
                 Some(ended) = self.runs.join_next() => {
-                    if let Ok((id, status)) = ended {
-                        self.finish(id, &status);
-                    } else {
-                        self.reap();
+                    match ended {
+                        Ok((id, status)) => self.finish(id, &status),
+                        Err(error) => self.reap(&error),
                     }
                 }
                 () = self.registry.changed() => {}
@@ -195,17 +194,21 @@ impl Scheduler {
         }
     }
 
-    /// Frees the slots of aborted runs: their join error does not carry which check it was.
-    fn reap(&mut self) {
-        let now = Instant::now();
-        for slot in self.slots.values_mut() {
-            if slot
-                .run
-                .as_ref()
-                .is_some_and(|run| run.overdue && run.abort.is_finished())
-            {
-                slot.run = None;
-                slot.due = now + jittered(slot.entry.check.period, fastrand::f64());
+    /// Frees the slot of a run that was aborted, or that panicked where nothing catches it, such as in a destructor.
+    fn reap(&mut self, error: &JoinError) {
+        let ended = |slot: &&mut Slot| {
+            let run = slot.run.as_ref();
+            run.is_some_and(|run| run.abort.id() == error.id())
+        };
+        let Some(slot) = self.slots.values_mut().find(ended) else {
+            return;
+        };
+        if let Some(run) = slot.run.take() {
+            let now = Instant::now();
+            slot.due = now + jittered(slot.entry.check.period, fastrand::f64());
+            if error.is_panic() && !run.overdue {
+                let panicked = Status::Down("the check panicked".to_owned());
+                slot.record(&panicked, now - run.begun, now);
             }
         }
     }

@@ -194,10 +194,11 @@ impl Shared {
         drop(pass);
         let fault = reading.as_deref().and_then(Reading::fault);
         match answered {
-            // What the client did wrong is said by its status, whatever the handler made of the error it got.
+            // What the client did wrong is said by its status, whatever the handler made of the error it got. It may have
+            // worked on what came before.
             Ok(Ok(Ok(response))) if is_error(response.status()) => match fault {
                 Some(Fault::Silent) => Err(silent()),
-                Some(Fault::TooLarge) => Err(Problem::body_too_large(rules.body_limit)),
+                Some(Fault::TooLarge) => Err(Problem::body_too_large(rules.body_limit).unknown()),
                 None => Ok(response),
             },
             Ok(Ok(Ok(response))) => Ok(response),
@@ -243,6 +244,7 @@ fn silent() -> Problem {
     Problem::of(StatusCode::REQUEST_TIMEOUT)
         .code("body_timeout")
         .detail("the body did not arrive in time")
+        .unknown()
 }
 
 fn is_bare_error(response: &Response) -> bool {

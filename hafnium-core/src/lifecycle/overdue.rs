@@ -11,22 +11,17 @@ use super::state::{State, Watch};
 /// What a stop may take beyond its budget before it is given up; less than the reserve in the grace period.
 const OVERRUN: Duration = Duration::from_secs(1);
 
-/// Ends when the service was told to stop, by `asked` or by its own state, and has not stopped 1 s after `limit`. Otherwise
-/// it never ends.
+/// Ends 1 s after the service may have taken `limit` to stop since it was told to, by `asked` or by its own state. The state
+/// [`Stopped`](State::Stopped) changes nothing: what comes after it may hang too.
 ///
-/// To be polled on a runtime that the service can't block. Cancel-safe, and begins anew when called again.
+/// To be polled on a thread that the service can't block, until the process ends. Cancel-safe, and begins anew when called
+/// again.
 pub async fn overdue(lifecycle: &Watch, asked: impl Future<Output = ()>, limit: Duration) {
     tokio::select! {
         () = lifecycle.reached(State::Draining) => {}
         () = asked => {}
     }
-    let stopped = lifecycle.reached(State::Stopped);
-    if tokio::time::timeout(limit.saturating_add(OVERRUN), stopped)
-        .await
-        .is_ok()
-    {
-        std::future::pending::<()>().await;
-    }
+    tokio::time::sleep(limit.saturating_add(OVERRUN)).await;
 }
 
 #[cfg(test)]
@@ -42,16 +37,11 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     #[tokio::test(start_paused = true)]
-    async fn a_stop_that_ends_in_time_is_never_overdue_and_neither_is_a_service_that_runs() {
+    async fn a_service_that_runs_is_never_overdue() {
         let lifecycle = Lifecycle::new();
         let watch = lifecycle.watch();
         assert!(timeout(LONG, overdue(&watch, pending(), LIMIT)).await.is_err());
-        lifecycle.advance(State::Draining);
-        tokio::spawn(async move {
-            tokio::time::sleep(LIMIT).await;
-            lifecycle.advance(State::Stopped);
-            pending::<()>().await;
-        });
+        lifecycle.advance(State::Ready);
         assert!(timeout(LONG, overdue(&watch, pending(), LIMIT)).await.is_err());
     }
 
@@ -65,5 +55,19 @@ mod tests {
         lifecycle.advance(State::Stopping);
         overdue(&watch, pending(), LIMIT).await;
         assert_eq!(begun.elapsed(), (LIMIT + Duration::from_secs(1)) * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stays_after_its_service_has_stopped_is_overdue_too() {
+        let lifecycle = Lifecycle::new();
+        let watch = lifecycle.watch();
+        let begun = Instant::now();
+        lifecycle.advance(State::Draining);
+        let stopped = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            lifecycle.advance(State::Stopped);
+        };
+        tokio::join!(overdue(&watch, pending(), LIMIT), stopped);
+        assert_eq!(begun.elapsed(), LIMIT + Duration::from_secs(1));
     }
 }

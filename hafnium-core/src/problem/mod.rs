@@ -107,6 +107,12 @@ impl Problem {
         self
     }
 
+    /// The handler was asked, and nobody knows how far it came.
+    pub(crate) fn unknown(mut self) -> Self {
+        self.outcome = Some(Outcome::Unknown);
+        self
+    }
+
     /// The problem of a classified error, by the table of the module.
     pub fn classified(error: &(impl Classify + ?Sized)) -> Self {
         let certain = matches!(error.outcome(), Outcome::NotRun | Outcome::RolledBack);

@@ -1,5 +1,6 @@
 //! Secrets that no rotation reaches: what `check` tells about them.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -28,10 +29,10 @@ impl fmt::Display for Fixed {
 }
 
 /// The secrets of `config` that never change while the process runs: those in environment variables, and files that are
-/// mounted each by itself, as `subPath` does. Reads what is mounted and may block as files do.
+/// or their directory is, mounted by `subPath`. Reads what is mounted and may block as files do.
 pub fn fixed(config: &Config) -> Vec<Fixed> {
     let mounts = std::fs::read_to_string(MOUNTS).unwrap_or_default();
-    let mounts = mount_points(&mounts);
+    let mounts = read(&mounts);
     let secrets = config.secrets();
     let fixed = secrets.into_iter().filter_map(|one| {
         let source = one.leaf.secret.source();
@@ -44,7 +45,14 @@ pub fn fixed(config: &Config) -> Vec<Fixed> {
     fixed.collect()
 }
 
-fn reason(source: &Source, mounts: &[PathBuf]) -> Option<&'static str> {
+/// One line of `mountinfo`.
+struct Mount {
+    /// What of its file system is mounted.
+    root: PathBuf,
+    point: PathBuf,
+}
+
+fn reason(source: &Source, mounts: &[Mount]) -> Option<&'static str> {
     match source {
         Source::Variable(_) => Some(
             "an environment variable never changes while the process runs: a rotation needs a restart; a mounted \
@@ -54,20 +62,40 @@ fn reason(source: &Source, mounts: &[PathBuf]) -> Option<&'static str> {
             "this one file is mounted by itself (subPath), and such a mount never updates: a rotation needs a \
              restart; mount its directory",
         ),
+        Source::File(path) if is_frozen(path, mounts) => Some(
+            "one directory of a volume is mounted by itself (subPath), and such a mount never updates: a rotation \
+             needs a restart; mount the whole volume",
+        ),
         _ => None,
     }
 }
 
-fn is_mount(path: &Path, mounts: &[PathBuf]) -> bool {
-    let real = std::fs::canonicalize(path);
-    mounts
-        .iter()
-        .any(|mount| mount == path || real.as_ref().is_ok_and(|real| mount == real))
+/// The path as it is written, and where it really leads.
+fn places(path: &Path) -> impl Iterator<Item = PathBuf> {
+    [Some(path.to_owned()), std::fs::canonicalize(path).ok()]
+        .into_iter()
+        .flatten()
 }
 
-/// The fifth field of each line of `mountinfo`, in which blanks are written as `\040`.
-fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
-    let fields = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+fn is_mount(path: &Path, mounts: &[Mount]) -> bool {
+    places(path).any(|place| mounts.iter().any(|mount| mount.point == place))
+}
+
+/// Whether the file lies in a directory that a kubelet mounted out of one state of a volume, such as `..2026_11_21.1`:
+/// the next state is another directory, which nobody mounts there. (The root of a whole volume may be another than `/`
+/// as well, where it lies on the node's disk.)
+fn is_frozen(path: &Path, mounts: &[Mount]) -> bool {
+    let is_state = |part: &OsStr| part.as_encoded_bytes().starts_with(b"..") && part.len() > 2;
+    places(path).any(|place| {
+        // Of two mounts on one place the later one is seen.
+        let under = mounts.iter().filter(|mount| place.starts_with(&mount.point));
+        let mount = under.max_by_key(|mount| mount.point.components().count());
+        mount.is_some_and(|mount| mount.root.iter().any(is_state))
+    })
+}
+
+/// The fourth and fifth field of each line of `mountinfo`, in which blanks are written as `\040`.
+fn read(mountinfo: &str) -> Vec<Mount> {
     let plain = |field: &str| {
         [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
             .iter()
@@ -75,7 +103,14 @@ fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
                 text.replace(escape, plain)
             })
     };
-    fields.map(|field| PathBuf::from(plain(field))).collect()
+    let mounts = mountinfo.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3).map(plain).map(PathBuf::from);
+        Some(Mount {
+            root: fields.next()?,
+            point: fields.next()?,
+        })
+    });
+    mounts.collect()
 }
 
 #[cfg(test)]
@@ -90,10 +125,39 @@ mod tests {
 
     #[test]
     fn a_file_that_is_mounted_by_itself_never_updates() {
-        let mounts = mount_points(MOUNTINFO);
+        let mounts = read(MOUNTINFO);
         let of = |path: &str| reason(&Source::File(path.into()), &mounts);
         assert!(of("/etc/db password").unwrap().contains("subPath"));
         assert_eq!(of("/etc/secrets/password"), None);
+    }
+
+    #[test]
+    fn a_file_in_a_directory_that_is_mounted_by_itself_never_updates() {
+        // A Secret lies in memory and a ConfigMap on the node's disk; of each the whole and a directory.
+        let mounts = read("\
+22 1 0:21 / / rw,relatime - overlay overlay rw
+640 22 0:55 / /etc/whole rw,relatime - tmpfs tmpfs rw
+641 22 0:55 /..2026_11_21_15_00_00.1000/tls /etc/part rw,relatime - tmpfs tmpfs rw
+642 22 254:1 /var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/app /etc/disk rw - ext4 /dev/vda1 rw
+643 22 254:1 /var/lib/kubelet/pods/1/volumes/kubernetes.io~configmap/app/..2026.1/tls /etc/disk/part rw - ext4 /dev/vda1 rw
+644 641 0:56 / /etc/part/whole rw,relatime - tmpfs tmpfs rw
+");
+        let of = |path: &str| reason(&Source::File(path.into()), &mounts);
+        for path in [
+            "/etc/part/tls.key",
+            "/etc/part/below/tls.key",
+            "/etc/disk/part/tls.key",
+        ] {
+            assert!(of(path).unwrap().contains("directory of a volume"), "{path}");
+        }
+        for path in [
+            "/etc/whole/tls.key",
+            "/etc/disk/tls.key",
+            "/etc/partly/tls.key",
+            "/etc/part/whole/tls.key",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
     }
 
     #[test]

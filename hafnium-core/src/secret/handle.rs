@@ -79,7 +79,8 @@ impl Secret {
     }
 
     /// Asks the source again, because the current value was refused where it is used, and gives what is current then,
-    /// which may be the same. All who ask at once share one question, and a source is asked at most once a second.
+    /// which may be the same. All who ask at once share one question, and a source is asked at most once a second. What
+    /// the source was asked before without need, to keep the value up to date, is not taken for an answer.
     ///
     /// A value that nothing follows (a literal, a variable) is given at once.
     ///
@@ -95,8 +96,8 @@ impl Secret {
         let mut flights = self.slot.flight.subscribe();
         let mut wanted = 0;
         self.slot.flight.send_modify(|flight| {
-            wanted = flight.finished + 1;
-            flight.requested = wanted;
+            wanted = flight.finished + 1 + u64::from(flight.unforced);
+            flight.requested = flight.requested.max(wanted);
         });
         keeper.notify_one();
         let finished = flights.wait_for(|flight| flight.finished >= wanted);

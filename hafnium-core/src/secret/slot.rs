@@ -36,6 +36,8 @@ pub(super) struct Values {
 pub(super) struct Flight {
     pub(super) requested: u64,
     pub(super) finished: u64,
+    /// Whether a question is under way that nobody asked for: a source that lends may answer it with what is held.
+    pub(super) unforced: bool,
     /// Why the last one failed.
     pub(super) error: Option<FetchError>,
 }
@@ -133,7 +135,50 @@ pub(super) fn publish_together<T>(publish: impl FnOnce() -> T) -> T {
 }
 
 /// Reads values that belong together.
-pub(super) fn read_together<T>(read: impl FnOnce() -> T) -> T {
+pub(crate) fn read_together<T>(read: impl FnOnce() -> T) -> T {
     let _all = TOGETHER.read().unwrap_or_else(PoisonError::into_inner);
     read()
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::handle::Secret;
+    use super::*;
+    use crate::tls::client::{ClientTls, TlsClient};
+
+    fn value(text: String) -> Value {
+        Value::of_text(text.into(), None)
+    }
+
+    #[test]
+    fn who_looks_at_a_client_certificate_in_the_middle_of_a_publication_sees_all_of_it() {
+        let pair = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (first, second) = (pair(), pair());
+        let certificate = Secret::new(first.cert.pem());
+        let key = Secret::new(first.signing_key.serialize_pem());
+        let client = TlsClient::new(&ClientTls {
+            ca: Some(Secret::new(first.cert.pem())),
+            certificate: Some(certificate.clone()),
+            key: Some(key.clone()),
+            server_name: None,
+        })
+        .unwrap();
+        let (seen, sight) = mpsc::channel();
+        let looking = publish_together(|| {
+            certificate.slot.publish(value(second.cert.pem()));
+            let client = client.clone();
+            let looking = std::thread::spawn(move || seen.send((client.refused(), client.generation())));
+            assert!(
+                sight.recv_timeout(Duration::from_millis(200)).is_err(),
+                "it waits"
+            );
+            key.slot.publish(value(second.signing_key.serialize_pem()));
+            looking
+        });
+        looking.join().unwrap().unwrap();
+        assert_eq!(sight.recv().unwrap(), (None, 1));
+    }
 }

@@ -104,6 +104,7 @@ impl Core {
         let harmless = order.idempotent || failed.error.outcome() == Outcome::NotRun;
         if failed.stale && harmless && order.content.is_kept() && !limits.deadline.is_past() {
             self.figures.reopened.add(1);
+            order.replaced(failed.error);
             let again = self.once(order, endpoint, limits, span, Kept::No).await;
             return again.map_err(|failed| failed.error);
         }
@@ -122,6 +123,7 @@ impl Core {
         let mut request = order.request().ok_or_else(|| UpstreamError::Request {
             upstream: self.name.clone(),
             reason: "its body was a stream and is gone".to_owned(),
+            sent: false,
         })?;
         self.carry(&mut request, limits.deadline, span);
         let mut connection = capture_connection(&mut request);

@@ -109,6 +109,8 @@ pub(super) fn explain(
         return UpstreamError::Request {
             upstream,
             reason: "its body failed while it was sent".to_owned(),
+            // The head is written before the body is asked for anything.
+            sent: true,
         };
     }
     UpstreamError::Broken {

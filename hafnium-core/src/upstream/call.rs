@@ -1,6 +1,7 @@
 //! A request as its caller writes it.
 
 use std::future::{Future, IntoFuture};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,6 +159,7 @@ impl IntoFuture for Call {
             let refused = |reason: String| UpstreamError::Request {
                 upstream: core.name.clone(),
                 reason,
+                sent: false,
             };
             if let Some(reason) = self.wrong {
                 return Err(refused(reason));
@@ -173,6 +175,7 @@ impl IntoFuture for Call {
                 content: self.content,
                 within: self.within,
                 accepted: self.accepted,
+                doubt: Mutex::default(),
             };
             core.call(&order).await
         })

@@ -75,13 +75,15 @@ impl Upstream {
         let (breaker, bulkhead) = (&settings.breaker, &settings.bulkhead);
         let service = cx.service();
         let user_agent = HeaderValue::try_from(format!("{}/{}", service.name, service.version));
+        let live = Arc::new(ArcSwap::from_pointee(Live::from(settings)));
         let core = Core {
             name: name.into(),
-            live: ArcSwap::from_pointee(Live::from(settings)),
+            live: live.clone(),
             addresses: Addresses::new(figures.clone()),
             lookups: Lookups::new(),
             blueprint: Arc::new(Blueprint {
-                connector: secured.connector.limit(settings.connect_timeout.get()),
+                connector: secured.connector,
+                live,
                 protocol: settings.protocol,
                 idle_timeout: settings.idle_timeout.get(),
                 max_idle: settings.max_idle,

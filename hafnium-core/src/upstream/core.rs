@@ -23,6 +23,7 @@ use super::resolve::Resolve;
 use super::response::Response;
 use super::settings::{HedgeSettings, UpstreamSettings};
 use super::target::Target;
+use crate::classify::{Classify, Outcome};
 use crate::config::ByteSize;
 use crate::deadline::{Deadline, DeadlineExceeded};
 use crate::propagation::Propagation;
@@ -58,7 +59,7 @@ impl From<&UpstreamSettings> for Live {
 pub(super) struct Core {
     pub(super) name: Arc<str>,
     pub(super) target: Target,
-    pub(super) live: ArcSwap<Live>,
+    pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) addresses: Addresses,
     pub(super) lookups: Lookups,
     pub(super) blueprint: Arc<Blueprint>,
@@ -147,13 +148,22 @@ impl Core {
 
     /// Makes the whole call: room, attempts, pauses.
     pub(super) async fn call(&self, order: &Order) -> Result<Response, UpstreamError> {
-        let limit = self.live().timeout;
-        let limit = order.within.map_or(limit, |within| within.min(limit));
-        let deadline = Deadline::nearest(limit);
-        deadline.scope(self.guarded(order, deadline)).await
+        let own = self.live().timeout;
+        let limit = order.within.map_or(own, |within| within.min(own));
+        let ours = Deadline::after(own);
+        let deadline = Deadline::nearest(limit).min(ours);
+        let callers = deadline < ours;
+        let result = deadline.scope(self.guarded(order, deadline, callers)).await;
+        result.map_err(|error| order.failed(error))
     }
 
-    async fn guarded(&self, order: &Order, deadline: Deadline) -> Result<Response, UpstreamError> {
+    /// `callers` says that the deadline is nearer than that of our own `timeout`.
+    async fn guarded(
+        &self,
+        order: &Order,
+        deadline: Deadline,
+        callers: bool,
+    ) -> Result<Response, UpstreamError> {
         let _place = self.bulkhead.enter().await?;
         self.has_address(deadline).await?;
         let policy = match order.idempotent {
@@ -163,7 +173,7 @@ impl Core {
         let mut session = policy.session();
         let mut tried = Vec::new();
         loop {
-            let error = match self.admitted(order, deadline, &mut tried).await {
+            let error = match self.admitted(order, deadline, callers, &mut tried).await {
                 Ok(response) => {
                     session.succeeded();
                     return Ok(response);
@@ -215,13 +225,21 @@ impl Core {
         &self,
         order: &Order,
         deadline: Deadline,
+        callers: bool,
         tried: &mut Vec<SocketAddr>,
     ) -> Result<Response, UpstreamError> {
         let admission = self.breaker.admit()?;
+        let begun = Instant::now();
         let result = self.dialed(order, deadline, tried).await;
         match &result {
             // It works; what it was asked for is another matter.
             Err(error) if error.is_judgement() => admission.record(Verdict::Success),
+            // It had no time to answer: impatient callers would open the breaker of what works for everybody.
+            Err(UpstreamError::Deadline { attempt: false, .. })
+                if callers && begun.elapsed() < self.live().connect_timeout =>
+            {
+                admission.record(Verdict::Ignored);
+            }
             result => admission.observe(result),
         }
         result
@@ -298,17 +316,33 @@ impl Core {
             biased;
             result = &mut first => match result {
                 Ok(response) => Ok(response),
-                Err(error) if error.is_judgement() => Err(error),
-                Err(error) => second.await.inspect(|_| self.figures.hedges_won.add(1)).map_err(|_| error),
+                // The other one is dropped, and nobody knows what becomes of it.
+                Err(error) if error.is_judgement() => Err(error.doubted()),
+                Err(error) => match second.await {
+                    Ok(response) => {
+                        self.figures.hedges_won.add(1);
+                        Ok(response)
+                    }
+                    Err(other) => Err(less_certain(error, other)),
+                },
             },
             result = &mut second => match result {
                 Ok(response) => {
                     self.figures.hedges_won.add(1);
                     Ok(response)
                 }
-                Err(error) if error.is_judgement() => Err(error),
-                Err(_) => first.await,
+                Err(error) if error.is_judgement() => Err(error.doubted()),
+                Err(other) => first.await.map_err(|error| less_certain(error, other)),
             },
         }
+    }
+}
+
+/// What two attempts of one call come to: the one of unknown outcome, if there is one, else the first.
+fn less_certain(first: UpstreamError, second: UpstreamError) -> UpstreamError {
+    match (first.outcome(), second.outcome()) {
+        (Outcome::Unknown, _) => first,
+        (_, Outcome::Unknown) => second,
+        _ => first,
     }
 }

@@ -10,6 +10,7 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
+use super::core::Live;
 use super::ejection::{Admission, Rules, Standing};
 use super::link::{Counting, Counts};
 use super::payload::Payload;
@@ -26,6 +27,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How clients of an address are made.
 pub(super) struct Blueprint {
     pub(super) connector: Connector,
+    /// For how long opening a connection may take at present.
+    pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) protocol: Protocol,
     pub(super) idle_timeout: Duration,
     pub(super) max_idle: usize,
@@ -35,6 +38,7 @@ impl Blueprint {
     fn client(&self, address: SocketAddr, counts: &Arc<Counts>, max_idle: usize) -> Client {
         let connector = Counting {
             connector: self.connector.clone().to(address),
+            live: self.live.clone(),
             counts: counts.clone(),
         };
         HyperClient::builder(TokioExecutor::new())

@@ -18,7 +18,7 @@ use crate::resilience::{BreakerOpen, BulkheadFull};
 ///
 /// | error | outcome | retryable | fault | code |
 /// |---|---|---|---|---|
-/// | [`Request`](Self::Request) | `NotRun` | no | service | `upstream.request` |
+/// | [`Request`](Self::Request) | `NotRun`; a stream that failed while it was sent: `Unknown` | no | service | `upstream.request` |
 /// | [`Open`](Self::Open), [`Full`](Self::Full) | `NotRun` | yes | dependency, capacity | `breaker.open`, `bulkhead.…` |
 /// | [`NoAddress`](Self::NoAddress) | `NotRun` | yes | dependency | `upstream.resolve` |
 /// | [`Connect`](Self::Connect) | `NotRun` | unless it is TLS | dependency | `upstream.connect`, `…connect_timeout`, `…tls` |
@@ -33,13 +33,16 @@ use crate::resilience::{BreakerOpen, BulkheadFull};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
-    /// The request can't be made: a path without a slash, a header that is none, a value that is no JSON.
+    /// The request can't be made: a path without a slash, a header that is none, a value that is no JSON, a stream that
+    /// fails.
     #[error("{upstream}: the request can't be made: {reason}")]
     Request {
         /// The upstream's name.
         upstream: Arc<str>,
         /// What is wrong.
         reason: String,
+        /// Whether anything of the request may have been read.
+        sent: bool,
     },
     /// The breaker is open.
     #[error(transparent)]
@@ -121,7 +124,9 @@ pub enum UpstreamError {
     /// | other 5xx | `Unknown` | no | dependency |
     ///
     /// An `application/problem+json` body with `outcome` (as services of this house answer) is believed for 5xx: then
-    /// `not_run` and `rolled_back` are retryable whatever the method, where the table says retryable.
+    /// `not_run` and `rolled_back` are retryable whatever the method, where the table says retryable. `unknown` is
+    /// believed for every status. The outcome is `Unknown` too where another exchange of the call (on a kept connection
+    /// that broke, or beside a hedge) may have taken effect.
     #[error("{}: {} answered {}{}", .response.upstream(), .response.address(), .response.status(), said(.problem.as_deref()))]
     Status {
         /// The whole answer.
@@ -168,6 +173,14 @@ impl UpstreamError {
         }
     }
 
+    /// The same where another exchange of the call may have taken effect whatever this answer says.
+    pub(super) fn doubted(mut self) -> Self {
+        if let Self::Status { response, .. } = &mut self {
+            response.doubted = true;
+        }
+        self
+    }
+
     /// Whether the upstream has judged the request, so that it works whatever it said.
     pub(super) fn is_judgement(&self) -> bool {
         matches!(self, Self::Status { .. }) && self.fault() == Fault::Service
@@ -178,7 +191,7 @@ impl UpstreamError {
         use Outcome::{NotRun, Unknown};
         let after = |sent: bool| if sent { Unknown } else { NotRun };
         match self {
-            Self::Request { .. } => (NotRun, false, Service, "upstream.request"),
+            Self::Request { sent, .. } => (after(*sent), false, Service, "upstream.request"),
             Self::Open(open) => (open.outcome(), open.retryable(), open.fault(), open.code()),
             Self::Full(full) => (full.outcome(), full.retryable(), full.fault(), full.code()),
             Self::NoAddress { .. } => (NotRun, true, Dependency, "upstream.resolve"),
@@ -194,6 +207,8 @@ impl UpstreamError {
                 let class = status::classify(response.status(), response.retry_after().is_some());
                 let said = problem.as_ref().and_then(|problem| problem.outcome());
                 let outcome = match said {
+                    _ if response.doubted => Unknown,
+                    Some(Unknown) => Unknown,
                     Some(said) if response.status().is_server_error() => said,
                     _ => class.outcome(),
                 };

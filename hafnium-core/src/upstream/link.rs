@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use arc_swap::ArcSwap;
 use http::Uri;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{self, Connected};
 use tokio::time::Instant;
 
+use super::core::Live;
 use crate::component::BoxFuture;
 use crate::metrics::UpDown;
 use crate::tls::client::{ConnectError, Connection, Connector};
@@ -150,9 +152,13 @@ impl Exchange {
         Some(Self { link, reused })
     }
 
-    /// What the other side said when it refused the handshake, if it did.
+    /// What the other side said when it refused the handshake, if it did. On a connection that an answer has come over
+    /// the handshake was over, and what was written may have been read.
     pub(super) fn refused(&self) -> Option<Arc<str>> {
-        self.link.lock().refused.clone()
+        match self.reused {
+            true => None,
+            false => self.link.lock().refused.clone(),
+        }
     }
 
     /// The answer has begun.
@@ -172,6 +178,7 @@ impl Drop for Exchange {
 #[derive(Clone)]
 pub(super) struct Counting {
     pub(super) connector: Connector,
+    pub(super) live: Arc<ArcSwap<Live>>,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -185,7 +192,8 @@ impl tower::Service<Uri> for Counting {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
-        let Self { connector, counts } = self.clone();
+        let connector = self.connector.clone().limit(self.live.load().connect_timeout);
+        let counts = self.counts.clone();
         Box::pin(async move { Ok(Counted::new(connector.connect(&url).await?, counts)) })
     }
 }
@@ -325,5 +333,30 @@ impl Write for Counted {
     ) -> Poll<io::Result<usize>> {
         self.get_mut()
             .write_by(cx, |connection, cx| connection.poll_write_vectored(cx, bufs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::figures::Figures;
+    use crate::upstream::target::Target;
+
+    #[test]
+    fn what_ends_a_connection_after_an_answer_is_no_refusal_of_its_handshake() {
+        let cx = crate::Context::standalone();
+        let target = Target::parse("https://scoring.test").unwrap();
+        let exchange = |answered| {
+            let link = Arc::new(Link {
+                state: Mutex::default(),
+                counts: Arc::new(Figures::new("scoring", &target, cx.metrics()).counts()),
+            });
+            link.lock().answered = answered;
+            let exchange = Exchange::begin(&Connected::new().extra(link.clone())).unwrap();
+            link.lock().refused = Some("access denied".into());
+            exchange.refused()
+        };
+        assert_eq!(exchange(0).as_deref(), Some("access denied"));
+        assert_eq!(exchange(1), None);
     }
 }

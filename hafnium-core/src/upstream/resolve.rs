@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::component::BoxFuture;
 
 /// Looks names up. The system's resolver is [`SystemResolver`]; another one is given with
-/// [`Upstream::resolver`](super::Upstream::resolver).
+/// [`Upstream::with_resolver`](super::Upstream::with_resolver).
 ///
 /// An implementor may fail at any time: the last addresses stay in use. Lookups of one upstream never overlap, and each
 /// is given up after 5 s.

@@ -22,6 +22,8 @@ pub struct Response {
     version: Version,
     headers: HeaderMap,
     body: Bytes,
+    /// Another exchange of the call may have taken effect.
+    pub(super) doubted: bool,
 }
 
 impl Response {
@@ -33,6 +35,7 @@ impl Response {
             version: head.version,
             headers: head.headers,
             body,
+            doubted: false,
         }
     }
 

@@ -25,7 +25,7 @@ pub struct UpstreamSettings {
     #[serde(default)]
     #[schemars(extend("x-reloadable" = true))]
     pub attempt_timeout: Option<Duration>,
-    /// How long a call may spend on opening connections, TLS included; default `1s`. While other addresses are left to
+    /// How long an attempt may spend on opening connections, TLS included; default `1s`. While other addresses are left to
     /// try, one gets half of what remains of it.
     #[serde(default = "connect_timeout")]
     #[schemars(extend("x-reloadable" = true))]

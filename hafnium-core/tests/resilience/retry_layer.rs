@@ -99,3 +99,15 @@ async fn dropping_the_layers_answer_drops_the_attempt_under_way() {
     drop(call);
     assert_eq!(strict.seen.lock().unwrap().under_way, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_readiness_does_not_make_an_earlier_unknown_outcome_certain() {
+    let strict = Strict::answering([Err(unknown(1)), Ok(7)]);
+    let policy = RetryPolicy::new("d", &attempts(3)).idempotent();
+    let mut service = policy.layer().layer(strict.clone());
+    assert!(matches!(readiness(&mut service).await, Poll::Ready(Ok(()))));
+    let call = service.call(1);
+    strict.seen.lock().unwrap().unready = Some(refused(9));
+    assert_eq!(call.await, Err(unknown(1)));
+    assert_eq!(strict.seen.lock().unwrap().called, 1);
+}

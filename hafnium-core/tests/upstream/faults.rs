@@ -274,3 +274,46 @@ async fn what_can_not_be_sent_is_the_callers_own_defect_and_shows_no_value() {
     }
     assert_eq!(server.hits(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_says_unknown_is_believed_whatever_the_status() {
+    let server = Server::start(|seen| async move {
+        let mut response = match seen.path.as_str() {
+            "/unknown" => with(
+                text(r#"{"status":408,"outcome":"unknown"}"#),
+                "content-type",
+                "application/problem+json",
+            ),
+            _ => text(""),
+        };
+        *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+        response
+    })
+    .await;
+    let upstream = upstream_of(&[server.address], &settings());
+    let result = upstream.post("/unknown").body("x").await;
+    row("408 with `outcome: unknown`", "POST", &result);
+    is(&result, Outcome::Unknown, "upstream.408");
+    assert_eq!(server.hits(), 1, "a POST is not repeated");
+    is(&upstream.put("/unknown").await, Outcome::Unknown, "upstream.408");
+    assert_eq!(server.hits(), 4);
+    let result = upstream.post("/").body("x").await;
+    row("408", "POST", &result);
+    is(&result, Outcome::NotRun, "upstream.408");
+    assert_eq!(server.hits(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_fails_while_it_is_sent_is_unknown_and_no_fault_of_the_upstream() {
+    use futures_util::stream;
+    use http_body::Frame;
+    let server = Server::hello().await;
+    let upstream = upstream_of(&[server.address], &settings());
+    let part = Ok(Frame::data(bytes::Bytes::from_static(b"a part")));
+    let broken = Err(std::io::Error::other("the source is gone"));
+    let body = http_body_util::StreamBody::new(stream::iter([part, broken]));
+    let result = upstream.post("/").stream(body).await;
+    row("a streamed body that fails", "POST", &result);
+    is(&result, Outcome::Unknown, "upstream.request");
+    assert_eq!(result.unwrap_err().fault(), Fault::Service);
+}

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use hafnium_core::upstream::HedgeMode;
+use hafnium_core::Outcome;
+use hafnium_core::upstream::{HedgeMode, UpstreamSettings};
 
-use crate::server::{Server, text};
-use crate::{settings, upstream_of};
+use crate::server::{Server, status, text};
+use crate::{is, row, settings, upstream_of};
 
 async fn slow() -> Server {
     Server::start(|_| async {
@@ -59,4 +60,49 @@ async fn posts_are_not_hedged_and_hedges_come_from_the_retry_budget() {
         upstream.get("/").await.unwrap();
     }
     assert_eq!(slow.hits(), 1 + 6 + 2, "two hedges are in the budget");
+}
+
+/// A server that answers the first and the second request with a status after so many milliseconds.
+async fn statuses(answers: [(u64, u16); 2]) -> (Server, UpstreamSettings) {
+    let server = Server::start(move |seen| async move {
+        let (millis, answer) = answers[seen.number];
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        status(answer)
+    })
+    .await;
+    let mut settings = settings();
+    settings.retry.max_attempts = 1;
+    settings.hedge.mode = HedgeMode::Fixed;
+    settings.hedge.after = Duration::from_millis(50).into();
+    (server, settings)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_attempts_that_fail_are_unknown_if_one_of_them_is() {
+    for answers in [
+        [(400, 429), (0, 502)],
+        [(200, 429), (500, 502)],
+        [(400, 502), (0, 429)],
+        [(200, 502), (500, 429)],
+    ] {
+        let (server, settings) = statuses(answers).await;
+        let result = upstream_of(&[server.address], &settings).put("/").body("x").await;
+        row("hedged, one 429 and one 502", "PUT", &result);
+        is(&result, Outcome::Unknown, "upstream.502");
+        assert_eq!(server.hits(), 2, "{answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_judgement_is_unknown_while_another_attempt_is_under_way() {
+    for answers in [[(3000, 200), (0, 409)], [(200, 409), (3000, 200)]] {
+        let (server, settings) = statuses(answers).await;
+        let result = upstream_of(&[server.address], &settings).put("/").body("x").await;
+        row("hedged, one 409, the other under way", "PUT", &result);
+        is(&result, Outcome::Unknown, "upstream.409");
+        assert_eq!(server.hits(), 2, "{answers:?}");
+    }
+    let (server, settings) = statuses([(0, 409), (0, 200)]).await;
+    let result = upstream_of(&[server.address], &settings).put("/").body("x").await;
+    is(&result, Outcome::NotRun, "upstream.409");
 }

@@ -8,7 +8,7 @@ use hafnium_core::config::{ByteSize, Ratio};
 use hafnium_core::resilience::BreakerState;
 use hafnium_core::{Classify, Deadline, Outcome};
 
-use crate::server::{Server, status, text};
+use crate::server::{Deaf, Server, status, text};
 use crate::{eventually, is, row, settings, upstream_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,4 +213,57 @@ async fn a_reload_of_the_configuration_is_followed_while_it_runs() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(limited);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn impatient_callers_open_no_breaker_and_our_own_timeout_does() {
+    let server = Server::start(|_| async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        text("late")
+    })
+    .await;
+    let mut settings = settings();
+    settings.breaker.minimum_calls = 5;
+    let patience = Duration::from_millis(30);
+    let upstream = upstream_of(&[server.address], &settings);
+    for _ in 0..5 {
+        let call = Deadline::after(patience).scope(upstream.post("/").send());
+        is(&call.await, Outcome::Unknown, "upstream.deadline_exceeded");
+        let call = upstream.post("/").within(patience).await;
+        is(&call, Outcome::Unknown, "upstream.deadline_exceeded");
+    }
+    assert_eq!(upstream.breaker().state(), BreakerState::Closed);
+    assert_eq!(upstream.breaker().report().failures, 0);
+    settings.timeout = patience.into();
+    upstream.configure(&settings);
+    for _ in 0..5 {
+        // A wider one changes nothing.
+        let call = Deadline::after(Duration::from_secs(9)).scope(upstream.post("/").send());
+        is(&call.await, Outcome::Unknown, "upstream.deadline_exceeded");
+    }
+    assert_eq!(upstream.breaker().state(), BreakerState::Open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_longer_connect_timeout_is_followed() {
+    let deaf = Deaf::start().await;
+    let mut settings = settings();
+    settings.retry.max_attempts = 1;
+    settings.connect_timeout = Duration::from_millis(100).into();
+    let upstream = upstream_of(&[deaf.address], &settings);
+    is(
+        &upstream.get("/").await,
+        Outcome::NotRun,
+        "upstream.connect_timeout",
+    );
+    let longer = Duration::from_millis(600);
+    settings.connect_timeout = longer.into();
+    upstream.configure(&settings);
+    let begun = std::time::Instant::now();
+    is(
+        &upstream.get("/").await,
+        Outcome::NotRun,
+        "upstream.connect_timeout",
+    );
+    assert!(begun.elapsed() >= longer, "{:?}", begun.elapsed());
 }

@@ -153,6 +153,8 @@ pub(crate) enum Then {
     Part,
     /// Says what is no HTTP.
     Noise,
+    /// Answers 404 and keeps the connection.
+    NotFound,
 }
 
 /// A server of HTTP/1.1 by hand: `script` says what follows the request of that number on its connection.
@@ -172,6 +174,18 @@ pub(crate) async fn raw(
     (address, hits)
 }
 
+/// The same for one connection: nobody listens any more once it is taken.
+pub(crate) async fn raw_once(script: impl Fn(usize) -> Then + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        by_hand(stream, script, Arc::default()).await;
+    });
+    address
+}
+
 async fn by_hand(mut stream: TcpStream, script: impl Fn(usize) -> Then, hits: Arc<AtomicUsize>) {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     for number in 0.. {
@@ -186,6 +200,10 @@ async fn by_hand(mut stream: TcpStream, script: impl Fn(usize) -> Then, hits: Ar
         hits.fetch_add(1, Ordering::SeqCst);
         match script(number) {
             Then::Answer => stream.write_all(ANSWER).await.unwrap(),
+            Then::NotFound => stream
+                .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap(),
             Then::AnswerAndClose => {
                 stream.write_all(ANSWER).await.unwrap();
                 return;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hafnium_core::Outcome;
 
-use crate::server::{Then, raw};
+use crate::server::{Then, raw, raw_once};
 use crate::{is, row, settings, upstream_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,6 +46,38 @@ async fn a_post_fails_neither_when_the_close_was_seen_before_it_was_sent() {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     assert_eq!(hits.load(Ordering::SeqCst), 100, "each came exactly once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_that_may_have_happened_is_unknown_although_the_fresh_connection_is_refused() {
+    for key in [false, true] {
+        let address = raw_once(|number| if number == 0 { Then::Answer } else { Then::Close }).await;
+        let upstream = upstream_of(&[address], &settings());
+        assert!(upstream.get("/").await.is_ok());
+        let result = match key {
+            false => upstream.put("/").body("x").await,
+            true => upstream.post("/").header("idempotency-key", "17").body("x").await,
+        };
+        row("closed at its reuse, then refused", "PUT", &result);
+        is(&result, Outcome::Unknown, "upstream.broken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_of_the_fresh_connection_is_kept_and_is_no_more_certain_than_the_first_one() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let (address, _) = raw(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Then::Answer,
+        1 => Then::Close,
+        _ => Then::NotFound,
+    })
+    .await;
+    let upstream = upstream_of(&[address], &settings());
+    assert!(upstream.get("/").await.is_ok());
+    let result = upstream.delete("/").await;
+    row("closed at its reuse, then 404", "DEL", &result);
+    is(&result, Outcome::Unknown, "upstream.404");
+    is(&upstream.delete("/").await, Outcome::NotRun, "upstream.404");
 }
 
 /// Takes `handled` requests per connection and refuses the next ones as `how` says.

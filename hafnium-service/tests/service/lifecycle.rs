@@ -8,8 +8,10 @@ use hafnium::axum::Router;
 use hafnium::axum::extract::Path;
 use hafnium::axum::routing::get;
 use hafnium::health::{Check, Status};
+use hafnium::lifecycle::State;
 use hafnium::tasks::Restart;
 use hafnium::{App, Service, SetupError};
+use hafnium_core::topology::View;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -57,6 +59,27 @@ pub(crate) fn case(name: &str, service: Service) -> Option<ExitCode> {
             tokio::time::sleep(LONG).await;
             serve(&app)
         }),
+        "panicking-task-in-the-stop" => service.run(async |app| {
+            let lifecycle = app.context().lifecycle().clone();
+            app.spawn("shaky", async move {
+                lifecycle.reached(State::Draining).await;
+                panic!("as the test asks")
+            });
+            serve(&app)
+        }),
+        "blocking-look" => service.run(async |app| {
+            blocking_look(&app);
+            serve(&app)
+        }),
+        "blocking-after-the-stop" => service.run(async |app| {
+            blocking_look(&app);
+            let lifecycle = app.context().lifecycle().clone();
+            tokio::spawn(async move {
+                lifecycle.reached(State::Stopped).await;
+                std::thread::sleep(LONG);
+            });
+            serve(&app)
+        }),
         "blocking-check" => service.run(async |app| {
             let check = Check::own("bad")
                 .timeout(Duration::from_millis(200))
@@ -74,6 +97,19 @@ pub(crate) fn case(name: &str, service: Service) -> Option<ExitCode> {
         _ => return None,
     };
     Some(code)
+}
+
+/// Registers a dependency that blocks who looks at it, which is the operator's thread.
+fn blocking_look(app: &App) {
+    let look = || {
+        std::thread::sleep(LONG);
+        View::default()
+    };
+    let registration = app.context().topology().register("stuck", "test", look);
+    app.spawn("keeps its dependency", async move {
+        let _registration = registration;
+        std::future::pending::<()>().await;
+    });
 }
 
 fn serve(app: &App) -> Result<(), SetupError> {

@@ -13,6 +13,7 @@ pub(crate) struct Launch {
     program: PathBuf,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    stderr: Option<Stdio>,
     home: tempfile::TempDir,
 }
 
@@ -23,6 +24,7 @@ impl Launch {
             program: program.as_ref().to_owned(),
             arguments: Vec::new(),
             variables: Vec::new(),
+            stderr: None,
             home: tempfile::Builder::new()
                 .prefix("hafnium-service-test-")
                 .tempdir()
@@ -51,6 +53,12 @@ impl Launch {
         self
     }
 
+    /// Lets stderr go there and not into a file, so that [`Ended`] holds none.
+    pub(crate) fn stderr(mut self, to: impl Into<Stdio>) -> Self {
+        self.stderr = Some(to.into());
+        self
+    }
+
     /// Writes a file into the directory that the service is started in.
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         std::fs::write(self.home.path().join(name), content).unwrap();
@@ -63,6 +71,7 @@ impl Launch {
     pub(crate) fn start(self) -> Service {
         let ports = hafnium_testkit::process::free_ports(2).unwrap();
         let output = |name: &str| File::create(self.home.path().join(name)).unwrap();
+        let stderr = output("stderr");
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--"])
@@ -79,7 +88,7 @@ impl Launch {
         command
             .stdin(Stdio::null())
             .stdout(output("stdout"))
-            .stderr(output("stderr"));
+            .stderr(self.stderr.unwrap_or_else(|| stderr.into()));
         Service::new(command.spawn().unwrap(), ports[0], ports[1], self.home)
     }
 

@@ -20,8 +20,8 @@ use crate::secret::{Form, LOGIN, Leaf, Material, Reference, Rule, Secret, Slots,
 /// What resolving secrets needs to know.
 pub(crate) struct Secrets<'a> {
     pub(crate) sources: &'a Sources,
-    /// Whether a literal may stand in a configuration file: only in `dev`.
-    pub(crate) literals_in_files: bool,
+    /// Whether a literal may stand in a configuration file or on the command line: only in `dev`.
+    pub(crate) literals: bool,
     /// The secrets of earlier loads.
     pub(crate) slots: &'a Slots,
 }
@@ -51,7 +51,14 @@ impl Secrets<'_> {
 
     fn literal(&self, text: &str, origin: &Origin, rule: &Rule) -> Result<Secret, String> {
         let (source, changed) = match origin {
-            Origin::File { .. } if !self.literals_in_files => {
+            Origin::Set if !self.literals => {
+                return Err(
+                    "a secret's value stands on the command line, which every process of the host may read; outside \
+                     dev only a reference may"
+                        .to_owned(),
+                );
+            }
+            Origin::File { .. } if !self.literals => {
                 return Err(
                     "a secret's value stands in a configuration file; outside dev only a reference may"
                         .to_owned(),

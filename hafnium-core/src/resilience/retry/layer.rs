@@ -40,7 +40,7 @@ impl<S> Layer<S> for RetryLayer {
 /// A service whose failed calls are repeated.
 ///
 /// It is ready when the service below is. The first attempt uses that readiness, each further one waits for a new one
-/// after its pause; an error of readiness ends the call as it is.
+/// after its pause; an error of readiness ends the call as it is, unless an earlier one is of unknown outcome.
 #[derive(Debug, Clone)]
 pub struct Retry<S> {
     policy: RetryPolicy,
@@ -125,7 +125,9 @@ where
                     State::GettingReady
                 }
                 StateOf::GettingReady => {
-                    ready!(this.service.poll_ready(cx))?;
+                    if let Err(error) = ready!(this.service.poll_ready(cx)) {
+                        return Poll::Ready(Err(this.session.ended(error)));
+                    }
                     State::Called {
                         future: this.service.call(this.request.clone()),
                     }

@@ -69,6 +69,12 @@ impl<E: Classify> RetrySession<E> {
         }
     }
 
+    /// There is no further attempt, because of `error` and without one. The call's error is this, or an earlier one of
+    /// unknown outcome.
+    pub(super) fn ended(&mut self, error: E) -> E {
+        self.answer(error, GiveUp::NotRetryable)
+    }
+
     /// The call succeeded.
     pub fn succeeded(&mut self) {
         if self.failed > 0 {

@@ -60,13 +60,7 @@ impl Aws {
                 )
                 .load()
                 .await;
-            match config.region() {
-                Some(_) => Ok(config),
-                None => Err(FetchError {
-                    kind: FetchErrorKind::Invalid,
-                    message: "no AWS region is known; set AWS_REGION".to_owned(),
-                }),
-            }
+            with_region(config)
         };
         self.config.get_or_try_init(find).await
     }
@@ -108,7 +102,11 @@ impl Aws {
         let parameter = answer
             .parameter
             .ok_or_else(|| invalid(address, "the answer is empty"))?;
-        let version = parameter.version.to_string();
+        // The count alone begins again when a parameter is deleted and made anew.
+        let version = match &parameter.last_modified_date {
+            Some(date) => format!("{}@{}.{:09}", parameter.version, date.secs(), date.subsec_nanos()),
+            None => parameter.version.to_string(),
+        };
         let changed = parameter
             .last_modified_date
             .and_then(|date| SystemTime::try_from(date).ok());
@@ -116,6 +114,17 @@ impl Aws {
             .value
             .ok_or_else(|| invalid(address, "the parameter has no value"))?;
         fetched(address, text, version, changed)
+    }
+}
+
+/// A configuration with a region. That none was found may mean that the host's metadata are out of reach for now.
+fn with_region(config: SdkConfig) -> Result<SdkConfig, FetchError> {
+    match config.region() {
+        Some(_) => Ok(config),
+        None => Err(FetchError {
+            kind: FetchErrorKind::Unavailable,
+            message: "no AWS region is known and the host tells none; set AWS_REGION".to_owned(),
+        }),
     }
 }
 
@@ -177,5 +186,17 @@ impl Provider for Aws {
 impl std::fmt::Debug for Aws {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Aws")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_that_is_not_known_yet_is_looked_for_again() {
+        let error = with_region(SdkConfig::builder().build()).unwrap_err();
+        assert_eq!(error.kind, FetchErrorKind::Unavailable);
+        assert!(error.message.contains("AWS_REGION"));
     }
 }

@@ -92,10 +92,21 @@ impl Entry {
         flight.requested > flight.finished
     }
 
+    /// A question begins. Gives whether someone waits for it; who asks from now on shares it only then.
+    pub(super) fn take_off(&self) -> bool {
+        let mut forced = false;
+        self.slot().flight.send_modify(|flight| {
+            forced = flight.requested > flight.finished;
+            flight.unforced = !forced;
+        });
+        forced
+    }
+
     /// Tells all who wait that a question ended.
     pub(super) fn land(&self, error: Option<FetchError>) {
         self.slot().flight.send_modify(|flight| {
             flight.finished += 1;
+            flight.unforced = false;
             flight.error = error;
         });
     }

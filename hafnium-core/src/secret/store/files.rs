@@ -1,9 +1,9 @@
 //! Secrets in files: read again when their directory changes and every ten seconds besides, a mounted volume as a
 //! whole.
 //!
-//! Kubernetes swaps the link `..data` to a new directory, so all files of a volume change in one instant: they are
-//! read between two looks at that link and published together, or not at all. In any other directory each file stands
-//! for itself.
+//! Kubernetes swaps the link `..data` to a new directory, so all files of a volume change in one instant, also those in
+//! directories below it: they are read between two looks at that link and published together, or not at all. In any
+//! other directory each file stands for itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use super::Shared;
@@ -33,6 +34,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// The link that a kubelet swaps.
 const SWAPPED: &str = "..data";
 
+/// How long reading may take before what is held counts as out of reach: a network's file system may never answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// Reads the files of the store for as long as it is there.
 pub(super) async fn run(store: Weak<Shared>, wake: Arc<Notify>) {
     let mut watcher = Watcher::new(wake.clone());
@@ -47,11 +51,22 @@ pub(super) async fn run(store: Weak<Shared>, wake: Arc<Notify>) {
             continue;
         }
         let paths: BTreeSet<_> = entries.iter().map(|entry| path(entry).to_owned()).collect();
-        // Armed before it is read: a change in between is seen.
-        watcher.arm(&paths);
-        let read = tokio::task::spawn_blocking(move || read(paths)).await;
-        let Ok(read) = read else { return };
-        for snapshot in read {
+        let reading = tokio::task::spawn_blocking(move || {
+            // Armed before it is read: a change in between is seen.
+            watcher.arm(&paths);
+            let snapshots = read(paths);
+            (watcher, snapshots)
+        });
+        let snapshots;
+        (watcher, snapshots) = match end(reading, &entries, shared.clock).await {
+            Ok(read) => read,
+            // A panic here is one of this task, which ends the service: nothing else would follow the files.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => return,
+            },
+        };
+        for snapshot in snapshots {
             take(snapshot, &entries, shared.clock);
         }
         drop(shared);
@@ -62,6 +77,34 @@ pub(super) async fn run(store: Weak<Shared>, wake: Arc<Notify>) {
     }
 }
 
+/// Waits until the files are read, however long it takes, and says of the entries each [`LIMIT`] that their files can't
+/// be reached.
+async fn end<T>(mut reading: JoinHandle<T>, entries: &[Arc<Entry>], clock: Clock) -> Result<T, JoinError> {
+    loop {
+        if let Ok(read) = tokio::time::timeout(LIMIT, &mut reading).await {
+            return read;
+        }
+        let now = Instant::now();
+        for entry in entries {
+            let late = FetchError {
+                kind: FetchErrorKind::Unavailable,
+                message: format!("secret file {:?}: not read within {LIMIT:?}", path(entry)),
+            };
+            entry.asks(now);
+            let settled = entry.settle(Err(late), None, None, now, clock);
+            entry.land(settled.err());
+        }
+    }
+}
+
+/// The directory whose files change together with this one: the nearest one above it that a kubelet swaps, or the one
+/// it stands in.
+pub(super) fn volume(path: &Path) -> &Path {
+    let mut above = path.ancestors().skip(1);
+    let swapped = above.find(|directory| std::fs::read_link(directory.join(SWAPPED)).is_ok());
+    swapped.or(path.parent()).unwrap_or(path)
+}
+
 fn path(entry: &Entry) -> &Path {
     match entry.secret.source() {
         Source::File(path) => path,
@@ -69,7 +112,7 @@ fn path(entry: &Entry) -> &Path {
     }
 }
 
-/// The files of one directory, as they were in one instant where that can be known.
+/// The files of one directory or volume, as they were in one instant where that can be known.
 struct Snapshot {
     /// Whether they are to change together.
     whole: bool,
@@ -85,7 +128,7 @@ struct Content {
 fn read(paths: BTreeSet<PathBuf>) -> Vec<Snapshot> {
     let mut directories: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for path in paths {
-        let directory = path.parent().unwrap_or(&path).to_owned();
+        let directory = volume(&path).to_owned();
         directories.entry(directory).or_default().push(path);
     }
     let snapshots = directories.into_iter().map(|(directory, paths)| {

@@ -34,7 +34,8 @@ impl Keeper {
             // However many want it, the source has its rest.
             tokio::time::sleep_until(self.entry.earliest()).await;
             // Whoever wants it sooner was refused with what is held.
-            let held = self.entry.held().filter(|_| !self.entry.is_wanted());
+            let forced = self.entry.take_off();
+            let held = self.entry.held().filter(|_| !forced);
             let asked = self.ask(held, LIMIT).await;
             self.entry.land(asked.err());
         }

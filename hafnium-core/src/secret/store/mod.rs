@@ -34,8 +34,6 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::deadline::Deadline;
 use crate::health::{Check, Registration};
-use crate::metrics::Metrics;
-use crate::tasks::Tasks;
 
 pub use self::open::OpenError;
 pub use self::report::SecretReport;
@@ -63,8 +61,8 @@ struct Shared {
 #[derive(Default)]
 struct Inner {
     entries: Vec<Arc<Entry>>,
-    /// Where tasks run, once the store follows its secrets.
-    following: Option<(Tasks, Metrics)>,
+    /// Whether the store follows its secrets, and takes no others any more.
+    following: bool,
     health: Option<Registration>,
 }
 
@@ -91,8 +89,9 @@ impl Secrets {
     }
 
     /// Takes the secrets of `config` into the store and fetches those that are kept elsewhere and not there yet; after
-    /// that its settings can be had. A source that can't be reached is asked again until `deadline`. Secrets of an
-    /// earlier configuration that this one does not hold any more are forgotten.
+    /// that its settings can be had. A source that can't be reached is asked again until `deadline`.
+    ///
+    /// Once for a service, and before [`Secrets::follow`]: a store that follows its secrets takes no others.
     ///
     /// Cancel-safety: what was fetched stays; calling it again goes on.
     ///
@@ -101,6 +100,13 @@ impl Secrets {
     /// the configuration say of the values; [`OpenError::Unavailable`] when a source could not be reached in time.
     pub async fn open(&self, config: &Config, deadline: Deadline) -> Result<(), OpenError> {
         let pending: Vec<_> = config.pending().into_iter().map(|one| one.key).collect();
+        if self.shared.inner().following {
+            let late = |key| (key, "nothing fetches it: it came after the start".to_owned());
+            return match pending.is_empty() {
+                true => Ok(()),
+                false => Err(config.refuse(pending.into_iter().map(late).collect()).into()),
+            };
+        }
         let entries = self.adopt(config);
         let keepers: Vec<_> = entries
             .iter()
@@ -128,7 +134,7 @@ impl Secrets {
                 reason: reasons.collect::<Vec<_>>().join("; "),
             });
         }
-        self.commit(entries);
+        self.shared.inner().entries = entries;
         match some {
             true => Ok(config.verify()?),
             false => Ok(()),
@@ -142,7 +148,7 @@ impl Secrets {
         let shared = self.shared.clone();
         let entries = {
             let mut inner = shared.inner();
-            inner.following = Some((cx.tasks().clone(), cx.metrics().clone()));
+            inner.following = true;
             let probed = Arc::downgrade(&shared);
             inner.health = Some(cx.health().register(Check::own("secrets"), move || {
                 let probed = probed.upgrade();
@@ -157,7 +163,7 @@ impl Secrets {
             provider.observe(cx.metrics());
         }
         for entry in &entries {
-            shared.attend(entry);
+            shared.attend(entry, cx);
         }
         cx.tasks().spawn(
             "secret files",
@@ -193,9 +199,8 @@ impl Secrets {
         }
     }
 
-    /// The entries of the secrets of `config`, those of earlier configurations among them.
+    /// The entries of the secrets of `config`.
     fn adopt(&self, config: &Config) -> Vec<Arc<Entry>> {
-        let known = self.shared.inner().entries.clone();
         let mut entries: Vec<(Arc<Entry>, Vec<Use>)> = Vec::new();
         for one in config.secrets() {
             let secret = &one.leaf.secret;
@@ -206,11 +211,7 @@ impl Secrets {
             };
             match entries.iter_mut().find(|(entry, _)| entry.secret == *secret) {
                 Some((_, uses)) => uses.push(one),
-                None => {
-                    let entry = known.iter().find(|entry| entry.secret == *secret).cloned();
-                    let entry = entry.unwrap_or_else(|| self.shared.entry(secret));
-                    entries.push((entry, vec![one]));
-                }
+                None => entries.push((self.shared.entry(secret), vec![one])),
             }
         }
         let entries = entries.into_iter().map(|(entry, uses)| {
@@ -218,17 +219,6 @@ impl Secrets {
             entry
         });
         entries.collect()
-    }
-
-    /// Makes these the entries of the store, and attends to those that are new.
-    fn commit(&self, entries: Vec<Arc<Entry>>) {
-        let before = std::mem::replace(&mut self.shared.inner().entries, entries.clone());
-        let is_new = |entry: &&Arc<Entry>| !before.iter().any(|known| Arc::ptr_eq(known, entry));
-        if self.shared.inner().following.is_some() {
-            for entry in entries.iter().filter(is_new) {
-                self.shared.attend(entry);
-            }
-        }
     }
 }
 
@@ -275,16 +265,13 @@ impl Shared {
     }
 
     /// Starts to keep one secret up to date.
-    fn attend(&self, entry: &Arc<Entry>) {
-        let Some((tasks, metrics)) = self.inner().following.clone() else {
-            return;
-        };
-        entry.meter(Meters::new(&metrics, &entry.keys()));
+    fn attend(&self, entry: &Arc<Entry>, cx: &Context) {
+        entry.meter(Meters::new(cx.metrics(), &entry.keys()));
         match entry.secret.source() {
             Source::Remote(_) => {
                 entry.slot().follow(entry.wake.clone());
                 if let Some(keeper) = self.keeper(entry) {
-                    tasks.spawn("secrets", keeper.run());
+                    cx.tasks().spawn("secrets", keeper.run());
                 }
             }
             Source::File(_) => {

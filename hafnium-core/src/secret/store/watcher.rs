@@ -8,6 +8,8 @@ use std::sync::Arc;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::files::volume;
+
 /// Wakes when something changes in one of the directories. Works as well as it can: what it misses, the poll finds.
 pub(super) struct Watcher {
     inner: Option<RecommendedWatcher>,
@@ -33,7 +35,7 @@ impl Watcher {
     }
 
     /// Watches the directories of these files: where they stand, and where links lead. A directory that was replaced
-    /// since the last call is watched anew.
+    /// since the last call is watched anew. Blocks.
     pub(super) fn arm(&mut self, files: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.inner else { return };
         let wanted: BTreeSet<_> = files.iter().flat_map(|file| directories(file)).collect();
@@ -64,10 +66,11 @@ impl Watcher {
     }
 }
 
-/// The directory that a file stands in, and the one that it really is in.
+/// The directory that a file stands in, the one that it really is in, and the one in which its volume is swapped.
 fn directories(file: &Path) -> Vec<PathBuf> {
     let mut directories = Vec::new();
     directories.extend(file.parent().map(Path::to_owned));
+    directories.push(volume(file).to_owned());
     let real = std::fs::canonicalize(file).ok();
     directories.extend(real.and_then(|real| real.parent().map(Path::to_owned)));
     directories

@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use super::error::TlsError;
 use super::material::client_config;
 use super::settings::ClientTls;
-use crate::secret::{Secret, Value, Version, Watch};
+use crate::secret::{Secret, Value, Version, Watch, read_together};
 
 /// What TLS towards one dependency works with. Cheap to clone; clones share what they follow.
 ///
@@ -49,13 +49,14 @@ impl Secrets {
         [&self.ca, &self.certificate, &self.key].into_iter().flatten()
     }
 
+    /// All of one instant: never a certificate of which the key is just being published.
     fn current(&self) -> Values {
         let current = |secret: &Option<Secret>| secret.as_ref().map(Secret::current);
-        Values {
+        read_together(|| Values {
             ca: current(&self.ca),
             certificate: current(&self.certificate),
             key: current(&self.key),
-        }
+        })
     }
 }
 
