@@ -12,7 +12,7 @@ use axum::Router;
 use axum::routing::get;
 use hafnium_core::admin::Probes;
 use hafnium_core::component::Stopped;
-use hafnium_core::health::Registry;
+use hafnium_core::health::{Check, Health, Registry, Status};
 use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
 use hafnium_core::lifecycle::{Lifecycle, Plan, Progress, ShutdownSettings, State, stop};
 use hafnium_core::metrics::Metrics;
@@ -301,6 +301,37 @@ async fn the_accept_loop_is_watched_while_it_is_to_run_and_not_after() {
         .await;
     assert_eq!(stopped, Stopped::Clean);
     assert!(names(&service.cx).is_empty());
+}
+
+#[tokio::test]
+async fn with_a_required_check_down_health_is_200_and_ready_503_as_readyz_is() {
+    let service = service(slow(0));
+    let health = service.cx.health();
+    health.run(service.cx.tasks(), service.cx.metrics());
+    let ask = async |path: &str| {
+        let answer = http_client::get(&http1(), service.address, path).await.unwrap();
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        answer.status.as_u16()
+    };
+    assert_eq!((ask("/health").await, ask("/ready").await), (200, 200));
+    health.require(["postgres.ledger".to_owned()]);
+    let broken = || async { Status::Down("refused".into()) };
+    let _shared = health.register(Check::shared("postgres.ledger"), broken);
+    let own = health.register(Check::own("model"), broken);
+    let down = |name: &str| {
+        let checks = health.report().checks;
+        let found = checks.into_iter().find(|check| check.name == name);
+        found.is_some_and(|check| check.health == Health::Down)
+    };
+    let begun = Instant::now();
+    while !(down("postgres.ledger") && down("model")) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", health.report());
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((ask("/health").await, ask("/ready").await), (200, 503));
+    // The required dependency alone does it too.
+    drop(own);
+    assert_eq!((ask("/health").await, ask("/ready").await), (200, 503));
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ const EXAMPLES: [(&str, &str); 7] = [
 ];
 
 /// Below the help of the whole.
-const OVERVIEW: &str = "Examples:\n  $                          the same as $ run\n  $ check --environment prod\n  $ config --set http.port=9000\n\nExit codes: 0 clean, 1 failure, 2 usage, 69 a required dependency is unavailable, 75 the drain was incomplete,\n78 invalid configuration. SIGHUP reads the configuration and the secrets again.";
+const OVERVIEW: &str = "Examples:\n  $                          the same as $ run\n  $ check --environment prod\n  $ config --set http.port=9000\n\nExit codes: 0 clean, 1 failure, 2 usage, 69 a required dependency is unavailable, 75 the drain was incomplete,\n78 invalid configuration, 101 a panic in main or the set-up. SIGHUP reads the configuration and the secrets again.";
 
 /// The command line of the service `name`.
 pub(crate) fn line(name: &'static str, version: &'static str) -> clap::Command {
@@ -146,6 +146,18 @@ mod tests {
                 (line.command, line.overrides.set),
                 (Some(Command::Check), vec!["a.b=c".to_owned()])
             );
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        let help = line("svc", "1.2.3").render_help().to_string();
+        let (_, codes) = help.split_once("Exit codes: ").unwrap();
+        for code in ["0 ", "1 ", "2 ", "69 ", "75 ", "78 ", "101 "] {
+            let named = codes
+                .split([',', '\n'])
+                .any(|part| part.trim_start().starts_with(code));
+            assert!(named, "{code}: {codes}");
         }
     }
 

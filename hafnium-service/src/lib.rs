@@ -15,7 +15,7 @@
 //! ```
 //!
 //! # Features
-//! None is on by default, and without features nothing needs a C compiler.
+//! None is on by default, and without features nothing needs a C compiler: what builds aws-lc-rs or librdkafka says so.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -24,9 +24,9 @@
 //! | `kafka` | `kafka`: producer and consumer (builds librdkafka) |
 //! | `otlp` | traces to a collector over http/protobuf |
 //! | `tls` | TLS through rustls (builds aws-lc-rs): the application listener, upstreams, Postgres and Redis |
-//! | `aws` | secrets from AWS Secrets Manager (`aws-sm:name#key`) |
-//! | `aws-ssm` | secrets from the SSM Parameter Store (`aws-ssm:/path`) |
-//! | `vault` | secrets from HashiCorp Vault or OpenBao (`vault:`, `vault-db:`, `vault-static:`) |
+//! | `aws` | secrets from AWS Secrets Manager (`aws-sm:name#key`; builds aws-lc-rs) |
+//! | `aws-ssm` | secrets from the SSM Parameter Store (`aws-ssm:/path`; implies `aws`) |
+//! | `vault` | secrets from HashiCorp Vault or OpenBao (`vault:`, `vault-db:`, `vault-static:`; implies TLS: builds aws-lc-rs) |
 //! | `dev-services` | what is not configured in environment `dev` is provided |
 
 mod app;

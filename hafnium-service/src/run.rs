@@ -164,6 +164,8 @@ impl<'a> Run<'a> {
             version = context.service().version,
             environment = config.environment().as_str(),
             because = because(config.environment_basis()),
+            drain_delay = ?budget.drain_delay,
+            stop_within = ?budget.total(),
             "starting"
         );
         Ok(Self {

@@ -451,15 +451,3 @@ async fn other_paths_of_the_probes_are_configured_and_a_path_that_is_taken_is_re
         "{report}"
     );
 }
-
-#[tokio::test]
-async fn behind_an_external_load_balancer_the_phases_need_a_longer_grace_period() {
-    let external = || conformance("").variable("HAFNIUM__SHUTDOWN__LOAD_BALANCER", "external");
-    // Launch sets the delay; an external balancer's own is what is looked at here.
-    let launch = external().variable("HAFNIUM__SHUTDOWN__DRAIN_DELAY", "15s");
-    let report = launch.finish(START).await.exited(78).to_owned();
-    assert!(
-        report.contains("add up to 38s") && report.contains("drain_delay 15s"),
-        "{report}"
-    );
-}

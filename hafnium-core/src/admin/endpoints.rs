@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::access::{Access, guard};
+use super::access::guard;
 use super::answer::{answer, json_answer};
 use super::config::{config, place};
 use super::loglevel::LogLevel;
@@ -41,7 +41,7 @@ fn sensitive(admin: &Admin) -> Router {
     if let Some(filter) = &admin.log_filter {
         router = router.merge(LogLevel::new(filter.clone()).router());
     }
-    let access = Access::new(admin.token.clone());
+    let access = admin.access.clone();
     router.route_layer(from_fn_with_state(access, guard))
 }
 

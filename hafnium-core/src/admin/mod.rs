@@ -35,10 +35,10 @@ pub use operator::Operator;
 pub use probes::Probes;
 pub use settings::AdminSettings;
 
+use self::access::Access;
 use crate::component::StartError;
 use crate::context::Context;
 use crate::http::{Bound, Limits, Server, Serving};
-use crate::secret::Secret;
 
 /// The limits of the operator listener are not configurable: its clients are a kubelet, a scraper and a person.
 const LIMITS: Limits = Limits {
@@ -55,7 +55,7 @@ pub struct Admin {
     cx: Context,
     probes: Probes,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    token: Option<Secret>,
+    access: Access,
     log_filter: Option<Arc<dyn LogFilter>>,
     build: Arc<BuildInfo>,
     begun: Instant,
@@ -69,7 +69,7 @@ impl Admin {
             cx: cx.clone(),
             probes,
             metrics: Arc::new(metrics),
-            token: None,
+            access: Access::default(),
             log_filter: None,
             build: Arc::default(),
             begun: Instant::now(),
@@ -77,9 +77,10 @@ impl Admin {
         }
     }
 
-    /// With the token of `settings`, which lets callers of other hosts see and change what is sensitive.
+    /// With the token of `settings`, which lets callers of other hosts see and change what is sensitive, and whether those
+    /// on this host need it too.
     pub fn settings(mut self, settings: &AdminSettings) -> Self {
-        self.token.clone_from(&settings.token);
+        self.access = Access::new(settings);
         self
     }
 

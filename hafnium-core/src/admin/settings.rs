@@ -22,7 +22,13 @@ pub struct AdminSettings {
     /// Lets callers of other hosts see `/config` and see and change `/loglevel`, with the header
     /// `Authorization: Bearer <token>`. Default none: only callers on the same host (`kubectl port-forward`,
     /// `kubectl exec`) may. An empty token lets nobody in.
+    ///
+    /// A caller counts as on the same host if it comes over loopback, asks for `localhost` or an address of loopback,
+    /// and carries no header of a proxy or a mesh (`Forwarded`, `Via`, `X-Forwarded-*`, `X-Envoy-*`, `l5d-*` and such).
     pub token: Option<Secret>,
+    /// Asks callers on the same host for the token too: for pods with a sidecar whose requests come over loopback and
+    /// may carry none of the known headers. Default `false`. Without a token it lets nobody in.
+    pub require_token: bool,
 }
 
 impl Default for AdminSettings {
@@ -31,6 +37,7 @@ impl Default for AdminSettings {
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 8080,
             token: None,
+            require_token: false,
         }
     }
 }

@@ -61,6 +61,20 @@ impl Service {
 
     /// With that token, and a context to which `equip` adds.
     pub(crate) fn with(token: Option<&str>, equip: impl FnOnce(Context) -> Context) -> Self {
+        let mut settings = AdminSettings::default();
+        settings.token = token.map(Secret::new);
+        Self::of(settings, equip)
+    }
+
+    /// With that token, which callers on this host need too.
+    pub(crate) fn requiring(token: &str) -> Self {
+        let mut settings = AdminSettings::default();
+        settings.token = Some(Secret::new(token));
+        settings.require_token = true;
+        Self::of(settings, |cx| cx)
+    }
+
+    fn of(mut settings: AdminSettings, equip: impl FnOnce(Context) -> Context) -> Self {
         let lifecycle = Lifecycle::new();
         let mut info = ServiceInfo::new("risk-engine", "1.2.3");
         info.commit = Some("0123abcd".to_owned());
@@ -73,10 +87,8 @@ impl Service {
             lifecycle.watch(),
         ));
         cx.health().run(cx.tasks(), cx.metrics());
-        let mut settings = AdminSettings::default();
         settings.address = Ipv4Addr::LOCALHOST.into();
         settings.port = 0;
-        settings.token = token.map(Secret::new);
         let filter = Filter(Arc::new(Mutex::new("info".to_owned())));
         let admin = Admin::new(&cx, Probes::new(&cx, &Progress::new()), String::new)
             .settings(&settings)

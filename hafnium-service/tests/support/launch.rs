@@ -47,6 +47,12 @@ impl Launch {
         self
     }
 
+    /// Leaves a variable unset, also one that every service of a test gets.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(set, _)| set != name);
+        self
+    }
+
     /// Lets stderr go there and not into a file, so that [`Ended`] holds none.
     pub(crate) fn stderr(mut self, to: impl Into<Stdio>) -> Self {
         self.stderr = Some(to.into());

@@ -179,7 +179,86 @@ fn lasting(query: Option<&str>) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
     use super::*;
+
+    /// The filter of a process that logs nothing.
+    struct Filter(Mutex<String>);
+
+    impl LogFilter for Filter {
+        fn current(&self) -> String {
+            self.0.lock().unwrap().clone()
+        }
+
+        fn set(&self, filter: &str) -> Result<(), String> {
+            filter.clone_into(&mut self.0.lock().unwrap());
+            Ok(())
+        }
+    }
+
+    fn log_level() -> LogLevel {
+        LogLevel::new(Arc::new(Filter(Mutex::new("info".to_owned()))))
+    }
+
+    async fn send(level: &LogLevel, method: &str, query: &str, body: &'static str) -> Value {
+        let request = Request::builder().method(method).uri(format!("/loglevel{query}"));
+        let request = request.body(Body::from(body)).unwrap();
+        let response = level.clone().router().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_filter_goes_back_by_itself_after_15_minutes_or_as_long_as_was_asked_for() {
+        for (query, seconds) in [("", 15 * 60), ("?for=5m", 5 * 60), ("?for=24h", 24 * 60 * 60)] {
+            let level = log_level();
+            let changed = send(&level, "PUT", query, "debug\n").await;
+            assert_eq!(changed["filter"], "debug");
+            assert_eq!(changed["reverts_to"], "info");
+            assert_eq!(changed["reverts_in_seconds"], f64::from(seconds), "{query}");
+            pass(u64::try_from(seconds).unwrap() - 1).await;
+            let nearly = send(&level, "GET", "", "").await;
+            assert_eq!(
+                (&nearly["filter"], &nearly["reverts_in_seconds"]),
+                (&"debug".into(), &1.0.into())
+            );
+            pass(2).await;
+            let back = send(&level, "GET", "", "").await;
+            assert_eq!(back["filter"], "info", "{query}");
+            assert!(
+                back["reverts_to"].is_null() && back["reverts_in_seconds"].is_null(),
+                "{back}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_later_change_is_not_ended_by_the_timer_of_an_earlier_one() {
+        let level = log_level();
+        send(&level, "PUT", "?for=1m", "debug").await;
+        pass(30).await;
+        let later = send(&level, "PUT", "", "trace,sqlx=warn").await;
+        assert_eq!(later["reverts_to"], "info", "not what was changed in between");
+        pass(14 * 60).await;
+        assert_eq!(send(&level, "GET", "", "").await["filter"], "trace,sqlx=warn");
+        pass(61).await;
+        assert_eq!(send(&level, "GET", "", "").await["filter"], "info");
+        // One that was taken back leaves a timer that has nothing to end.
+        send(&level, "PUT", "?for=1m", "debug").await;
+        assert_eq!(send(&level, "DELETE", "", "").await["filter"], "info");
+        level.filter.set("warn").unwrap();
+        pass(120).await;
+        assert_eq!(level.filter.current(), "warn");
+    }
 
     #[test]
     fn a_change_lasts_a_quarter_of_an_hour_unless_asked_otherwise() {
