@@ -1,6 +1,8 @@
 //! What health, lifecycle and the application listener record, read back as a scraper does.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
+mod recorded;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -9,48 +11,12 @@ use axum::routing::get;
 use hafnium_core::health::{Check, Registry, Status};
 use hafnium_core::http::{HttpSettings, envelope};
 use hafnium_core::lifecycle::{Lifecycle, State, record};
-use hafnium_core::metrics::Metrics;
 use hafnium_core::propagation::Propagation;
 use hafnium_core::tasks::{Every, Restart, Tasks};
 use hafnium_core::{Context, ServiceInfo};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use prometheus::TextEncoder;
+use recorded::Recorded;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
-
-struct Recorded {
-    registry: prometheus::Registry,
-    metrics: Metrics,
-    _provider: SdkMeterProvider,
-}
-
-impl Recorded {
-    fn new() -> Self {
-        let registry = prometheus::Registry::new();
-        let reader = opentelemetry_prometheus::exporter()
-            .with_registry(registry.clone())
-            .build()
-            .unwrap();
-        let provider = SdkMeterProvider::builder().with_reader(reader).build();
-        let metrics = Metrics::from_provider(&provider);
-        Self {
-            registry,
-            metrics,
-            _provider: provider,
-        }
-    }
-
-    /// The value of the series `name` with `label`, as text.
-    fn value(&self, name: &str, label: &str) -> Option<String> {
-        let text = TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap();
-        let found = text
-            .lines()
-            .find(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
-        found.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn health_records_status_and_duration_per_check() {

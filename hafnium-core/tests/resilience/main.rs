@@ -11,6 +11,8 @@ mod composition;
 mod health;
 mod matrix;
 mod metrics;
+#[path = "../recorded/mod.rs"]
+mod recorded;
 mod retry;
 mod retry_layer;
 mod settings;

@@ -1,53 +1,24 @@
 //! What retries, breakers and bulkheads record, read back as a scraper does.
 
-use hafnium_core::metrics::Metrics;
 use hafnium_core::resilience::{Breaker, Bulkhead, RetryPolicy};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use prometheus::TextEncoder;
 use tower::{Layer, Service};
 
 use crate::breaker::{fail, succeed};
+use crate::recorded::Recorded;
 use crate::support::{Failed, Strict, attempts, invalid, places, readiness, refused, touchy};
 
-struct Recorded {
-    registry: prometheus::Registry,
-    metrics: Metrics,
-    _provider: SdkMeterProvider,
-}
-
-impl Recorded {
-    fn new() -> Self {
-        let registry = prometheus::Registry::new();
-        let reader = opentelemetry_prometheus::exporter()
-            .with_registry(registry.clone())
-            .build()
-            .unwrap();
-        let provider = SdkMeterProvider::builder().with_reader(reader).build();
-        Self {
-            registry,
-            metrics: Metrics::from_provider(&provider),
-            _provider: provider,
-        }
-    }
-
-    /// The value of the series `name` whose labels hold `label`.
-    fn value(&self, name: &str, label: &str) -> f64 {
-        let text = TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap();
-        let found = text
-            .lines()
-            .find(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
-        let value = found.and_then(|line| line.rsplit(' ').next());
-        value.map_or(0.0, |value| value.parse().unwrap())
-    }
+/// The value of a series, zero where there is none yet.
+fn number(recorded: &Recorded, name: &str, label: &str) -> f64 {
+    recorded
+        .value(name, label)
+        .map_or(0.0, |value| value.parse().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_breaker_records_its_state_its_changes_and_what_it_refused() {
     let recorded = Recorded::new();
     let breaker = Breaker::with_metrics("scoring", &touchy(), &recorded.metrics);
-    let state = |state: &str| recorded.value("hafnium_breaker_state", &format!("state=\"{state}\""));
+    let state = |state: &str| number(&recorded, "hafnium_breaker_state", &format!("state=\"{state}\""));
     assert_eq!(
         (state("closed"), state("open"), state("half_open")),
         (1.0, 0.0, 0.0)
@@ -58,8 +29,8 @@ async fn a_breaker_records_its_state_its_changes_and_what_it_refused() {
         (state("closed"), state("open"), state("half_open")),
         (0.0, 1.0, 0.0)
     );
-    let opened = recorded.value("hafnium_breaker_transitions_total", "state=\"open\"");
-    let rejected = || recorded.value("hafnium_breaker_rejected_total", "scoring");
+    let opened = number(&recorded, "hafnium_breaker_transitions_total", "state=\"open\"");
+    let rejected = || number(&recorded, "hafnium_breaker_rejected_total", "scoring");
     assert_eq!((opened, rejected()), (1.0, 1.0));
     // A service that is asked whether it is ready has made no call yet.
     let mut service = breaker.layer().layer(Strict::default());
@@ -92,12 +63,17 @@ async fn retries_are_counted_by_result_and_the_budget_shows_its_tokens() {
             })
             .await;
     }
-    let result =
-        |result: &str| recorded.value("hafnium_retry_results_total", &format!("result=\"{result}\""));
-    assert_eq!(recorded.value("hafnium_retry_attempts_total", "scoring"), 2.0);
+    let result = |result: &str| {
+        number(
+            &recorded,
+            "hafnium_retry_results_total",
+            &format!("result=\"{result}\""),
+        )
+    };
+    assert_eq!(number(&recorded, "hafnium_retry_attempts_total", "scoring"), 2.0);
     assert_eq!((result("succeeded"), result("attempts_exhausted")), (1.0, 1.0));
     assert_eq!((result("budget_exhausted"), result("not_retryable")), (1.0, 1.0));
-    let tokens = recorded.value("hafnium_retry_budget_tokens", "scoring");
+    let tokens = number(&recorded, "hafnium_retry_budget_tokens", "scoring");
     assert!(tokens < 1.0, "{tokens}");
 }
 
@@ -110,12 +86,17 @@ async fn a_bulkhead_records_what_runs_waits_and_is_refused() {
     let waiting = tokio::spawn(async move { waiting.enter().await.map(drop) });
     tokio::task::yield_now().await;
     assert!(bulkhead.enter().await.is_err());
-    let value = |name: &str| recorded.value(&format!("hafnium_bulkhead_{name}"), "reports");
+    let value = |name: &str| number(&recorded, &format!("hafnium_bulkhead_{name}"), "reports");
     assert_eq!((value("in_use"), value("queued")), (1.0, 1.0));
     assert!(waiting.await.unwrap().is_err());
     drop(held);
     assert_eq!((value("in_use"), value("queued")), (0.0, 0.0));
-    let rejected =
-        |reason: &str| recorded.value("hafnium_bulkhead_rejected_total", &format!("reason=\"{reason}\""));
+    let rejected = |reason: &str| {
+        number(
+            &recorded,
+            "hafnium_bulkhead_rejected_total",
+            &format!("reason=\"{reason}\""),
+        )
+    };
     assert_eq!((rejected("full"), rejected("queue_timeout")), (1.0, 1.0));
 }
