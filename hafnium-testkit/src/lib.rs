@@ -11,6 +11,8 @@ pub mod aws;
 pub mod conformance;
 #[cfg(feature = "dev-services")]
 pub mod dev;
+#[cfg(feature = "dns")]
+pub mod dns;
 mod error;
 #[cfg(feature = "kafka")]
 pub mod kafka;

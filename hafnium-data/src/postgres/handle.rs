@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
 use tokio_util::task::TaskTracker;
 
+use super::address::Address;
 use super::client::Client;
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
 use super::opener::Opener;
 use super::pool::Node;
 use super::probe::Probe;
+use super::resolver::Resolver;
 use super::settings::PostgresSettings;
 use super::tenure::Tenure;
 use super::topology::NodeId;
@@ -122,6 +125,8 @@ impl Postgres {
         let budget = target.connect_timeout.unwrap_or(settings.connect_timeout.get());
         let max = settings.max as usize;
         let tracker = TaskTracker::new();
+        let servers = name_servers(&settings).map_err(|reason| wrong(&reason))?;
+        let resolver = Arc::new(Resolver::new(servers, tracker.clone()));
         let (mut nodes, mut probes, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
         for (index, host) in target.hosts.iter().enumerate() {
             let options = target
@@ -131,12 +136,20 @@ impl Postgres {
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
             let gauge = measured.connections.clone();
-            let opener = Opener::new(options.clone(), budget, tenure.clone(), gauge, tracker.clone());
+            let address = Arc::new(Address::new(host, &resolver));
+            let opener = Opener::new(
+                options.clone(),
+                address.clone(),
+                budget,
+                tenure.clone(),
+                gauge,
+                tracker.clone(),
+            );
             let node = Node::new(NodeId(index), label, opener, tenure, max);
             nodes.push(Arc::new(
                 node.map_err(|error| StartError::failed(&component, error))?,
             ));
-            probes.push(Probe::new(options));
+            probes.push(Probe::new(options, address));
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;
@@ -264,4 +277,20 @@ fn check(settings: &PostgresSettings, target: &Target) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The name servers of the settings, with the port of DNS where they name none.
+fn name_servers(settings: &PostgresSettings) -> Result<Vec<SocketAddr>, String> {
+    let server = |text: &String| {
+        let address = text.parse::<SocketAddr>().ok();
+        address
+            .or_else(|| Some(SocketAddr::new(text.parse().ok()?, 53)))
+            .ok_or_else(|| {
+                format!(
+                    "resolver: \"{text}\" is no address of a name server; accepted: an IP address, or one with a port \
+                     such as \"10.0.0.2:53\" or \"[::1]:53\""
+                )
+            })
+    };
+    settings.resolver.iter().map(server).collect()
 }

@@ -12,6 +12,7 @@
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during
 //! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
 
+mod address;
 mod attempts;
 mod client;
 mod environment;
@@ -26,7 +27,9 @@ mod opener;
 mod operation;
 mod pool;
 mod probe;
+mod resolver;
 mod rows;
+mod scout;
 mod settings;
 mod shown;
 mod sqlstate;
@@ -36,6 +39,8 @@ mod topology;
 mod transaction;
 mod url;
 mod view;
+#[cfg(target_os = "linux")]
+mod wire;
 
 pub use error::{Detail, Error, classify, detail};
 pub use handle::Postgres;

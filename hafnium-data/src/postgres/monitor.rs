@@ -122,8 +122,11 @@ impl Monitor {
                 .ask(|asked, evidence| self.report(id, asked, evidence))
                 .await;
             let pause = self.pause(id);
-            // A panic that began meanwhile is seen at once. The sender lives in `self`.
-            let _ = tokio::time::timeout(pause, alarm.changed()).await;
+            tokio::select! {
+                // A panic that began meanwhile is seen at once. The sender lives in `self`.
+                _ = tokio::time::timeout(pause, alarm.changed()) => {}
+                () = probe.moved(|asked, evidence| self.report(id, asked, evidence)) => {}
+            }
         }
     }
 
@@ -175,8 +178,15 @@ impl Monitor {
                     return;
                 };
                 node.cut();
-                instruments.deposed.add(1);
+                if reason != CutReason::Moved {
+                    instruments.deposed.add(1);
+                }
                 match reason {
+                    CutReason::Moved => {
+                        tracing::info!(node = node.label, "its name has moved: the old address is left");
+                        // No connection is warm there, so as many logins at once as may be.
+                        node.opener.warm(node.pool.status().max_size);
+                    }
                     CutReason::Deposed => tracing::warn!(
                         node = node.label,
                         "cut: it says primary, but another node has a higher timeline"

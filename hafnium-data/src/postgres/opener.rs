@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hafnium_core::metrics::UpDown;
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::address::Address;
 use super::tenure::{Pass, Tenure};
 
 /// Logins in flight per node. More would be a storm on a server that has just been promoted.
@@ -51,6 +51,7 @@ pub(crate) struct LoginError(pub(crate) Arc<sqlx::Error>);
 /// Opens connections to one node.
 pub(crate) struct Opener {
     options: PgConnectOptions,
+    address: Arc<Address>,
     budget: Duration,
     tenure: Arc<Tenure>,
     gauge: UpDown,
@@ -68,6 +69,7 @@ struct Queue {
 impl Opener {
     pub(crate) fn new(
         options: PgConnectOptions,
+        address: Arc<Address>,
         budget: Duration,
         tenure: Arc<Tenure>,
         gauge: UpDown,
@@ -75,6 +77,7 @@ impl Opener {
     ) -> Self {
         Self {
             options,
+            address,
             budget,
             tenure,
             gauge,
@@ -114,7 +117,8 @@ impl Opener {
         &self,
         change: impl FnOnce(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        change(self.options.clone()).connect().await
+        let options = change(self.options.clone());
+        self.address.connect(&options, self.budget).await
     }
 
     /// Opens connections without a caller until there are `count` spares, or as many as may be in flight.
@@ -154,12 +158,16 @@ impl Opener {
         loop {
             // Spread, so that the logins after a failover do not hit the server in the same instant.
             tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
-            let result = self.log_in().await;
+            let pass = self.tenure.pass();
+            let result = self.log_in(pass.clone()).await;
             let mut queue = self.queue();
+            queue.waiting.retain(|waiting| !waiting.is_closed());
             match result {
                 // The server behind it is gone already: once more.
                 Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
                 Ok(connection) => Self::deliver(&mut queue, connection),
+                // Cut meanwhile, because its name moved for instance: to where it is now.
+                Err(_) if !self.tenure.admits(&pass) && !queue.waiting.is_empty() => continue,
                 Err(error) => {
                     for waiting in queue.waiting.drain(..) {
                         // A caller who gave up needs no answer.
@@ -187,16 +195,12 @@ impl Opener {
         queue.spare.push(connection);
     }
 
-    async fn log_in(&self) -> Result<Connection, LoginError> {
-        let pass = self.tenure.pass();
-        let login = tokio::time::timeout(self.budget, self.options.connect());
+    async fn log_in(&self, pass: Pass) -> Result<Connection, LoginError> {
+        let login = self.address.connect(&self.options, self.budget);
         let link = tokio::select! {
             biased;
             () = pass.cut().cancelled() => Err(sqlx::Error::Io(std::io::Error::other("the node was cut"))),
-            result = login => result.unwrap_or_else(|_| {
-                let silent = format!("no answer to the login within {:?}", self.budget);
-                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
-            }),
+            result = login => result,
         };
         match link {
             Ok(link) => Ok(Connection {

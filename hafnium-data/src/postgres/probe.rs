@@ -1,12 +1,18 @@
-//! The probe: one connection of its own per node, one query, short budgets.
+//! The probe: one connection of its own per node, one query, short budgets; and where the node is when its name moves.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions, Row};
 use tokio::time::Instant;
 
+use super::address::{Address, Spot};
 use super::error::verdict;
+use super::scout;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::{Evidence, Failure, FailureKind, Observation, Role};
 
@@ -26,70 +32,218 @@ SELECT pg_is_in_recovery(), \
            - '0/0'::pg_lsn)::bigint, \
        current_setting('transaction_read_only')::boolean";
 
-/// Asks one node, keeping its connection warm between questions.
+/// Asks one node, keeping its connection warm between questions, and finds it again when its name moves.
 pub(crate) struct Probe {
     options: PgConnectOptions,
-    link: Option<PgConnection>,
+    address: Arc<Address>,
+    link: Option<Link>,
+    /// Where a primary was seen last.
+    served: Option<Spot>,
+    elsewhere: Pin<Box<dyn Future<Output = Found> + Send>>,
+}
+
+/// A connection and where it leads.
+pub(crate) struct Link {
+    connection: PgConnection,
+    spot: Spot,
+}
+
+/// A node that answered at a spot.
+pub(crate) struct Found {
+    pub(crate) link: Link,
+    /// When it was asked.
+    pub(crate) asked: Instant,
+    pub(crate) seen: Observation,
+}
+
+impl Found {
+    pub(crate) fn is_writable_primary(&self) -> bool {
+        is_writable_primary(&self.seen)
+    }
 }
 
 impl Probe {
-    pub(crate) fn new(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(options: PgConnectOptions, address: Arc<Address>) -> Self {
+        let options = options.disable_statement_logging();
         Self {
-            options: options.disable_statement_logging(),
+            elsewhere: Box::pin(scout::primary_elsewhere(options.clone(), address.clone())),
+            options,
+            address,
             link: None,
+            served: None,
         }
     }
 
-    /// Asks once. `tell` gets every evidence as it comes: a late answer counts before it arrives.
+    /// Asks once. `tell` gets every evidence as it comes: a late answer counts before it arrives, and a node that is
+    /// found at another address of its name ends the wait.
     ///
     /// Cancel-safety: dropping it gives up the probe connection only.
     pub(crate) async fn ask(&mut self, mut tell: impl FnMut(Instant, Evidence)) {
-        let asked = Instant::now();
-        let Some(mut link) = self.link.take() else {
-            let evidence = match tokio::time::timeout(BUDGET, self.connect()).await {
-                Ok(Ok((link, seen))) => {
-                    self.link = Some(link);
-                    Evidence::Seen(seen)
+        let link = self.link.take();
+        let found = tokio::select! {
+            found = &mut self.elsewhere => {
+                self.look_elsewhere_again();
+                Some(found)
+            }
+            found = ask_at(&self.options, &self.address, link, &mut tell) => found,
+        };
+        if let Some(found) = found {
+            self.adopt(found, tell);
+        }
+    }
+
+    /// Returns when the node was found at another address of its name; until then it only looks.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn moved(&mut self, tell: impl FnMut(Instant, Evidence)) {
+        let found = (&mut self.elsewhere).await;
+        self.look_elsewhere_again();
+        self.adopt(found, tell);
+    }
+
+    fn look_elsewhere_again(&mut self) {
+        let looking = scout::primary_elsewhere(self.options.clone(), self.address.clone());
+        self.elsewhere = Box::pin(looking);
+    }
+
+    fn adopt(&mut self, found: Found, mut tell: impl FnMut(Instant, Evidence)) {
+        let spot = found.link.spot;
+        let served = self.served;
+        let primary = found.is_writable_primary();
+        // Before it is told: what is logged in to from then on is the new address.
+        self.address.found_at(spot);
+        self.address.settle(primary);
+        self.link = Some(found.link);
+        if primary {
+            self.served = Some(spot);
+        }
+        if primary && served.is_some_and(|served| served != spot) {
+            tell(found.asked, Evidence::Moved(found.seen));
+        } else {
+            tell(found.asked, Evidence::Seen(found.seen));
+        }
+    }
+}
+
+/// Asks over `link`, or over a new connection without one; what failed or was late is told.
+async fn ask_at(
+    options: &PgConnectOptions,
+    address: &Address,
+    link: Option<Link>,
+    tell: &mut impl FnMut(Instant, Evidence),
+) -> Option<Found> {
+    let asked = Instant::now();
+    let Some(mut link) = link else {
+        return match connect(options, address).await {
+            Ok(found) => Some(found),
+            Err(failure) => {
+                address.settle(false);
+                tell(asked, Evidence::Failed(failure));
+                None
+            }
+        };
+    };
+    let answered = {
+        let mut question = Box::pin(question(&mut link.connection));
+        let mut patience = 2;
+        loop {
+            match tokio::time::timeout(LATE, &mut question).await {
+                Ok(answer) => break Some(answer),
+                Err(_) if patience == 0 => break None,
+                Err(_) => {
+                    patience -= 1;
+                    address.settle(false);
+                    tell(asked, Evidence::Late);
                 }
-                Ok(Err(error)) => Evidence::Failed(failure(&error)),
-                Err(_) => Evidence::Failed(Failure {
+            }
+        }
+    };
+    match answered {
+        Some(Ok(seen)) => Some(Found { link, asked, seen }),
+        Some(Err(error)) => {
+            address.settle(false);
+            tell(asked, Evidence::Failed(failure(&error)));
+            None
+        }
+        // Silent for long: the next question starts with a new connection.
+        None => None,
+    }
+}
+
+/// Looks for the node at every address it may have.
+async fn connect(options: &PgConnectOptions, address: &Address) -> Result<Found, Failure> {
+    let spots = match tokio::time::timeout(BUDGET, address.spots()).await {
+        Ok(spots) => spots.map_err(|error| failure(&error))?,
+        Err(_) => {
+            return Err(Failure {
+                kind: FailureKind::Unreachable,
+                reason: format!("no address within {BUDGET:?}").into(),
+            });
+        }
+    };
+    look_at(options, address, &spots.all).await
+}
+
+/// Asks at all `spots` at once: the first writable primary, else whoever else answered, in the order of the spots.
+pub(crate) async fn look_at(
+    options: &PgConnectOptions,
+    address: &Address,
+    spots: &[Spot],
+) -> Result<Found, Failure> {
+    let mut looks: FuturesUnordered<_> = spots
+        .iter()
+        .enumerate()
+        .map(|(place, spot)| async move {
+            let asked = Instant::now();
+            let look = async {
+                let mut connection = address.connect_at(options, *spot).await?;
+                let seen = question(&mut connection).await?;
+                Ok::<_, sqlx::Error>((connection, seen))
+            };
+            let found = match tokio::time::timeout(BUDGET, look).await {
+                Ok(Ok((connection, seen))) => Ok(Found {
+                    link: Link {
+                        connection,
+                        spot: *spot,
+                    },
+                    asked,
+                    seen,
+                }),
+                Ok(Err(error)) => Err(failure(&error)),
+                Err(_) => Err(Failure {
                     kind: FailureKind::Silent,
                     reason: format!("no answer to a login within {BUDGET:?}").into(),
                 }),
             };
-            tell(asked, evidence);
-            return;
+            (place, found)
+        })
+        .collect();
+    let mut second: Option<(usize, Result<Found, Failure>)> = None;
+    while let Some((place, found)) = looks.next().await {
+        if found.as_ref().is_ok_and(Found::is_writable_primary) {
+            return found;
+        }
+        let better = match &second {
+            None => true,
+            Some((other, held)) => (found.is_err(), place) < (held.is_err(), *other),
         };
-        let answered = {
-            let mut question = Box::pin(question(&mut link));
-            let mut patience = 2;
-            loop {
-                match tokio::time::timeout(LATE, &mut question).await {
-                    Ok(answer) => break Some(answer),
-                    Err(_) if patience == 0 => break None,
-                    Err(_) => {
-                        patience -= 1;
-                        tell(asked, Evidence::Late);
-                    }
-                }
-            }
-        };
-        match answered {
-            Some(Ok(seen)) => {
-                self.link = Some(link);
-                tell(asked, Evidence::Seen(seen));
-            }
-            Some(Err(error)) => tell(asked, Evidence::Failed(failure(&error))),
-            // Silent for long: the next question starts with a new connection.
-            None => {}
+        if better {
+            second = Some((place, found));
         }
     }
+    second.map_or_else(
+        || {
+            Err(Failure {
+                kind: FailureKind::Unreachable,
+                reason: "the name has no address".into(),
+            })
+        },
+        |(_, found)| found,
+    )
+}
 
-    async fn connect(&self) -> Result<(PgConnection, Observation), sqlx::Error> {
-        let mut link = self.options.connect().await?;
-        let seen = question(&mut link).await?;
-        Ok((link, seen))
-    }
+fn is_writable_primary(seen: &Observation) -> bool {
+    matches!(seen.role, Role::Primary { read_only: false, .. })
 }
 
 async fn question(link: &mut PgConnection) -> Result<Observation, sqlx::Error> {

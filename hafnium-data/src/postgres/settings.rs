@@ -37,9 +37,14 @@ pub struct PostgresSettings {
     /// The longest any operation may take, its waits and retries included; default 5 s.
     #[serde(default = "defaults::timeout")]
     pub timeout: Duration,
-    /// The longest a login may take; default 2 s. `connect_timeout` of the URL wins.
+    /// The longest a login may take, for each address that is tried; default 2 s. `connect_timeout` of the URL wins.
     #[serde(default = "defaults::connect_timeout")]
     pub connect_timeout: Duration,
+    /// The name servers to ask for the hosts of the URL, such as `["10.0.0.2", "10.0.0.3:5353"]` (port 53 where none is
+    /// said); default those of the system (`/etc/resolv.conf`). `/etc/hosts` comes first. A host that is a name is asked
+    /// for again whenever its time to live is over, and followed when it moves.
+    #[serde(default)]
+    pub resolver: Vec<String>,
     /// What the server shows for our connections; default `<service>/<instance>`. That of the URL wins.
     #[serde(default)]
     pub application_name: Option<String>,
@@ -90,6 +95,7 @@ impl PostgresSettings {
             warm: defaults::warm(),
             timeout: defaults::timeout(),
             connect_timeout: defaults::connect_timeout(),
+            resolver: Vec::new(),
             application_name: None,
             statement_timeout: None,
             idle_in_transaction_timeout: None,

@@ -43,8 +43,16 @@ impl Proxy {
     /// # Errors
     /// [`Error::Io`] without a port or a thread.
     pub fn start(target: SocketAddr) -> Result<Proxy, Error> {
-        let listener =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("bind the proxy"))?;
+        Proxy::start_at((Ipv4Addr::LOCALHOST, 0).into(), target)
+    }
+
+    /// As [`start`](Self::start), at an address of the caller's choice: any of 127.0.0.0/8 is free to use, so that
+    /// several proxies can share a port as different hosts do.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when the address is taken.
+    pub fn start_at(address: SocketAddr, target: SocketAddr) -> Result<Proxy, Error> {
+        let listener = std::net::TcpListener::bind(address).map_err(Error::io("bind the proxy"))?;
         listener
             .set_nonblocking(true)
             .map_err(Error::io("set up the proxy"))?;

@@ -41,6 +41,8 @@ pub(crate) enum CutReason {
     SplitBrain,
     /// Its system identifier is another one.
     WrongCluster,
+    /// Its name has moved, and the primary is at the new address.
+    Moved,
 }
 
 /// Why there is no writer.
@@ -107,12 +109,15 @@ impl Topology {
         };
         let before = node.phase;
         let mut actions = Vec::new();
-        if !node.take(asked, evidence) {
+        let moved = matches!(evidence, Evidence::Moved(_));
+        if !node.take(asked, evidence) && !moved {
             return actions;
         }
-        let (after, outdated) = (node.phase, node.connections_outdated());
+        let (after, outdated) = (node.phase, node.connections_outdated() || moved);
         node.fit &= !outdated;
-        if outdated || (after != Phase::Up && node.connection_lost()) {
+        if moved {
+            actions.push(Action::Cut(id, CutReason::Moved));
+        } else if outdated || (after != Phase::Up && node.connection_lost()) {
             actions.push(Action::Drain(id));
         }
         let lost = before == Phase::Up && after != Phase::Up;

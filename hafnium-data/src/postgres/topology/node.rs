@@ -52,6 +52,8 @@ pub(crate) enum FailureKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Evidence {
     Seen(Observation),
+    /// A writable primary at another address of the node's name than the one before.
+    Moved(Observation),
     /// No answer yet, later than a healthy node would be.
     Late,
     Failed(Failure),
@@ -104,7 +106,7 @@ impl NodeState {
         self.newest = Some(asked);
         self.outdated = false;
         match evidence {
-            Evidence::Seen(seen) => {
+            Evidence::Seen(seen) | Evidence::Moved(seen) => {
                 let absent = self
                     .left
                     .take()
