@@ -378,7 +378,7 @@ async fn check_warns_of_each_lax_setting_in_prod_and_of_secrets_that_can_not_rot
         "warning: http.tls.certificate: not set",
         "warning: kafka.events.auto_create_topics (hafnium.toml:3): is true: a misspelled topic",
         "warning: kafka.events.librdkafka: security.protocol is plaintext: TLS is off",
-        "warning: postgres.ledger.url (DATABASE_URL): TLS is not asked for",
+        "warning: postgres.ledger.url (DATABASE_URL): TLS is not insisted on",
         "warning: redis.velocity.url (REDIS_URL): TLS is off",
         "note: secret postgres.ledger.url (env:DATABASE_URL): an environment variable never changes",
         "note: secret redis.velocity.url (env:REDIS_URL): an environment variable never changes",

@@ -62,7 +62,10 @@ impl Whole {
     async fn start(&self) -> (Service, Duration) {
         let launch = Launch::new(program().0)
             .variable("CONFORMANCE_CASE", "all")
-            .variable("DATABASE_URL", self.postgres.url("postgres"))
+            .variable(
+                "DATABASE_URL",
+                format!("{}?sslmode=disable", self.postgres.url("postgres")),
+            )
             .variable("REDIS_URL", self.redis.url())
             .variable("KAFKA_BOOTSTRAP_SERVERS", self.kafka.bootstrap())
             .variable("HAFNIUM__HTTP__TLS__CERTIFICATE", &self.certificate)

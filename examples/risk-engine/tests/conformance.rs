@@ -24,7 +24,7 @@ async fn the_service_conforms() {
     let velocity = Proxy::start(rig.redis.address().parse().unwrap()).unwrap();
     let through = |url: String, port: String, proxy: &Proxy| url.replace(&port, &proxy.address().to_string());
     let ledger_url = through(
-        rig.postgres.url("risk"),
+        rig.ledger_url(),
         format!("127.0.0.1:{}", rig.postgres.port(0)),
         &ledger,
     );

@@ -111,13 +111,14 @@ fn of_url(text: &str) -> Option<&'static str> {
         "postgres" | "postgresql" => {
             let mode = query.split('&').find_map(|pair| pair.strip_prefix("sslmode="));
             match mode {
-                Some("verify-full" | "verify-ca") => None,
+                // Said by nobody it is verify-full outside `dev`.
+                None | Some("verify-full" | "verify-ca") => None,
                 Some("require") => {
                     Some("sslmode=require encrypts to whoever answers: verify-full knows the server")
                 }
                 Some("disable") => Some("TLS is off: everything, also passwords, can be read on the way"),
-                _ => Some(
-                    "TLS is not asked for: without sslmode=verify-full a server or an attacker can do without",
+                Some(_) => Some(
+                    "TLS is not insisted on: without sslmode=verify-full a server or an attacker can do without",
                 ),
             }
         }
@@ -152,9 +153,10 @@ mod tests {
             ("redis+sentinel://s1,s2/main", true),
             ("rediss://cache", false),
             ("redis://[::1]:6379", false),
-            ("postgres://u:p@db/x", true),
-            ("postgres://u:p@127.0.0.1,[::1]:5433/x", false),
-            ("postgres://u:p@127.0.0.1,db/x", true),
+            ("postgres://u:p@db/x", false),
+            ("postgres://u:p@db/x?sslmode=prefer", true),
+            ("postgres://u:p@127.0.0.1,[::1]:5433/x?sslmode=disable", false),
+            ("postgres://u:p@127.0.0.1,db/x?sslmode=disable", true),
             ("postgres://u:p@db/x?sslmode=require", true),
             (
                 "postgres://u:p@db/x?application_name=a&sslmode=verify-full",

@@ -94,7 +94,8 @@ impl Address {
     /// Whether the node is a primary at its present spot, as far as is known. While it is not, the other addresses of
     /// the name are tried too.
     pub(crate) fn settle(&self, settled: bool) {
-        self.settled.send_if_modified(|now| std::mem::replace(now, settled) != settled);
+        self.settled
+            .send_if_modified(|now| std::mem::replace(now, settled) != settled);
     }
 
     pub(crate) fn settled(&self) -> watch::Receiver<bool> {

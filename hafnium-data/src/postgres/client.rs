@@ -16,6 +16,7 @@ use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
 use super::opener::LoginError;
 use super::pool::{Lease, Node};
+use super::session::{Balance, SessionAttrs};
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
@@ -27,6 +28,19 @@ pub(crate) enum Destination {
     Writer,
     /// A replica that is near enough, else the primary.
     Reader,
+    /// What the URL asks for.
+    Session(SessionAttrs),
+}
+
+impl Destination {
+    /// What is looked for, for an error.
+    pub(crate) fn wanted(self) -> &'static str {
+        match self {
+            Self::Writer => "writable primary",
+            Self::Reader => "node to read from",
+            Self::Session(attrs) => attrs.wanted(),
+        }
+    }
 }
 
 /// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
@@ -36,6 +50,9 @@ pub(crate) struct Client {
     pub(crate) timeout: Duration,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// Where operations go that say nothing of it.
+    pub(crate) sought: Destination,
+    balance: Balance,
     closed: AtomicBool,
 }
 
@@ -52,7 +69,18 @@ impl Client {
             timeout,
             tracker,
             stop: CancellationToken::new(),
+            sought: Destination::Writer,
+            balance: Balance::default(),
             closed: AtomicBool::new(false),
+        }
+    }
+
+    /// With what the URL says of the nodes to go to.
+    pub(crate) fn choosing(self, sought: Destination, balance: Balance) -> Self {
+        Self {
+            sought,
+            balance,
+            ..self
         }
     }
 
@@ -120,15 +148,11 @@ impl Client {
     ) -> Result<Option<Arc<Node>>, sqlx::Error> {
         let wait = snapshots.wait_for(|snapshot| choices(snapshot, destination).next().is_some());
         let chosen = match deadline.bound("a primary", wait).await {
-            Ok(Ok(snapshot)) => self.least_used(choices(&snapshot, destination)),
+            Ok(Ok(snapshot)) => self.choose(choices(&snapshot, destination)),
             Ok(Err(_)) => return Err(Detail::Closed.into()),
             Err(_) => {
-                let wanted = match destination {
-                    Destination::Writer => "writable primary",
-                    Destination::Reader => "node to read from",
-                };
                 return Err(Detail::NoNode {
-                    wanted,
+                    wanted: destination.wanted(),
                     waited: begun.elapsed(),
                     reason: self.monitor.explain(),
                 }
@@ -138,11 +162,9 @@ impl Client {
         Ok(chosen)
     }
 
-    fn least_used(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
-        choices
-            .filter_map(|id| self.monitor.node(id))
-            .min_by_key(|node| node.users())
-            .cloned()
+    fn choose(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
+        let nodes = choices.filter_map(|id| self.monitor.node(id).cloned());
+        self.balance.choose(nodes.collect(), |node| node.users())
     }
 
     /// Draws the conclusions from a failed login.
@@ -169,12 +191,13 @@ impl Client {
 }
 
 /// The nodes an operation may go to.
-fn choices(snapshot: &Snapshot, destination: Destination) -> impl Iterator<Item = NodeId> {
-    let readers: &[NodeId] = match destination {
-        Destination::Writer => &[],
-        Destination::Reader => &snapshot.readers,
+pub(crate) fn choices(snapshot: &Snapshot, destination: Destination) -> impl Iterator<Item = NodeId> {
+    let (readers, primary): (&[NodeId], _) = match destination {
+        Destination::Writer => (&[], true),
+        Destination::Reader => (&snapshot.readers, true),
+        Destination::Session(attrs) => (attrs.standbys(snapshot), attrs.takes_primary(snapshot)),
     };
-    let writer = snapshot.writer.ok().filter(|_| readers.is_empty());
+    let writer = snapshot.writer.ok().filter(|_| primary && readers.is_empty());
     readers.iter().copied().chain(writer)
 }
 
@@ -215,6 +238,8 @@ mod tests {
         let mut snapshot = Snapshot {
             writer: Ok(NodeId(0)),
             readers: vec![NodeId(1), NodeId(2)],
+            standbys: Vec::new(),
+            read_only: false,
         };
         assert_eq!(chosen(&snapshot, Destination::Reader), [1, 2]);
         assert_eq!(chosen(&snapshot, Destination::Writer), [0]);
@@ -229,6 +254,8 @@ mod tests {
         let deposed = Snapshot {
             writer: Ok(NodeId(1)),
             readers: vec![NodeId(0)],
+            standbys: Vec::new(),
+            read_only: false,
         };
         assert!(!is_choice(&deposed, Destination::Writer, NodeId(0)));
         assert!(is_choice(&deposed, Destination::Reader, NodeId(0)));
@@ -236,6 +263,8 @@ mod tests {
         let nobody = Snapshot {
             writer: Err(NoWriter::NoPrimary),
             readers: vec![],
+            standbys: Vec::new(),
+            read_only: false,
         };
         for destination in [Destination::Writer, Destination::Reader] {
             assert!(!is_choice(&nobody, destination, NodeId(0)));

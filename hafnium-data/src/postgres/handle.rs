@@ -12,7 +12,7 @@ use hafnium_core::{Context, StartError};
 use tokio_util::task::TaskTracker;
 
 use super::address::Address;
-use super::client::Client;
+use super::client::{Client, Destination, choices};
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
 use super::opener::Opener;
@@ -62,6 +62,11 @@ use super::view::View;
 /// An operation whose future is dropped closes its connection, and the server undoes what was not committed.
 ///
 /// Statements that begin or end a transaction are refused on a handle; use [`transaction`](Self::transaction).
+///
+/// `target_session_attrs` of the URL says where operations go: `read-write` (the default) and `primary` to the primary,
+/// `any` to it or, without one, to any node that answers, `standby` and `read-only` to a standby, `prefer-standby` to a
+/// standby or else the primary. Outside environment `dev` the URL must not leave TLS out: `sslmode` is `verify-full`
+/// unless it says otherwise.
 #[derive(Clone)]
 pub struct Postgres {
     pub(crate) shared: Arc<Shared>,
@@ -97,20 +102,25 @@ impl Postgres {
     /// The handle of the database `name`, as a component `postgres.<name>`. No I/O: nothing is connected before
     /// [`Component::start`](hafnium_core::Component::start).
     ///
-    /// Registers the shared health check `postgres.<name>`: "can this process reach a primary".
+    /// Registers the shared health check `postgres.<name>`: "can this process reach a primary", or what else the URL
+    /// asks for by `target_session_attrs`.
     ///
     /// # Errors
     /// [`StartError::Configuration`] when the settings can't work.
     pub fn new(name: &str, settings: PostgresSettings, cx: &Context) -> Result<Self, StartError> {
         let component = format!("postgres.{name}");
         let wrong = |reason: &dyn ToString| StartError::configuration(&component, reason.to_string());
-        let target = Target::parse(settings.url.current().expose()).map_err(|error| wrong(&error))?;
+        let environment = cx.config().current().environment();
+        let target = Target::parse(settings.url.current().expose())
+            .and_then(|target| target.settled(environment))
+            .map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
 
         let application = target
             .application_name
             .clone()
             .or_else(|| settings.application_name.clone())
+            .or_else(|| target.fallback_application_name.clone())
             .unwrap_or_else(|| format!("{}/{}", cx.service().name, cx.service().instance));
         let limits = [
             (
@@ -153,15 +163,22 @@ impl Postgres {
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;
-        let monitor = Arc::new(Monitor::new(nodes, instruments, warm, settings.max_lag.get()));
-        let check = register(&component, &monitor, cx);
+        let monitor = Arc::new(Monitor::new(
+            nodes,
+            instruments,
+            warm,
+            settings.max_lag.get(),
+            target.attrs,
+        ));
+        let check = register(&component, &monitor, target.attrs.destination(), cx);
         let shown = super::shown::register(&component, &monitor, cx.topology());
         let client = Client::new(
             monitor,
             Instruments::new(cx.metrics(), name),
             settings.timeout.get(),
             tracker,
-        );
+        )
+        .choosing(target.attrs.destination(), target.balance);
         Ok(Self {
             shared: Arc::new(Shared {
                 component,
@@ -250,14 +267,15 @@ impl Postgres {
 }
 
 /// Answered from the monitor's memory; holds nothing that would keep the handle alive.
-fn register(component: &str, monitor: &Monitor, cx: &Context) -> Registration {
+fn register(component: &str, monitor: &Monitor, sought: Destination, cx: &Context) -> Registration {
     let snapshots = monitor.watch();
     cx.health().register(Check::shared(component), move || {
-        let writer = snapshots.borrow().writer;
+        let snapshot = snapshots.borrow().clone();
         async move {
-            match writer {
-                Ok(_) => Status::Up,
-                Err(reason) => Status::Down(reason.to_string()),
+            match snapshot.writer {
+                _ if choices(&snapshot, sought).next().is_some() => Status::Up,
+                Err(reason) if sought == Destination::Writer => Status::Down(reason.to_string()),
+                _ => Status::Down(format!("no {} is reachable", sought.wanted())),
             }
         }
     })

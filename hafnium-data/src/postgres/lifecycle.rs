@@ -1,4 +1,4 @@
-//! The database as a component: start waits for a writable primary, stop gives operations their time.
+//! The database as a component: start waits for a writable primary or what else the URL asks for, stop gives operations their time.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use hafnium_core::component::BoxFuture;
 use hafnium_core::{Component, Context, Deadline, StartError, Stopped};
 
+use super::client::{Destination, choices};
 use super::handle::Postgres;
 
 /// One try of a start. Short, because only its end tells the probes what is being waited for.
@@ -18,7 +19,8 @@ impl Component for Postgres {
         &self.shared.component
     }
 
-    /// Waits for a writable primary, a second at most; calling again goes on waiting.
+    /// Waits for a writable primary, or what `target_session_attrs` asks for, a second at most; calling again goes on
+    /// waiting.
     ///
     /// The probes run on tasks of their own, because pools must work until all background tasks of the service have
     /// ended. Credentials that every answering node refused three times are an error of the configuration.
@@ -82,8 +84,12 @@ impl Postgres {
             if client.is_closed() {
                 return Err(StartError::failed(name, "it was stopped"));
             }
-            let writer = snapshots.borrow_and_update().writer;
-            if writer.is_ok() && !client.monitor.writer_is_read_only() {
+            let ready = {
+                let snapshot = snapshots.borrow_and_update();
+                let fits = choices(&snapshot, client.sought).next().is_some();
+                fits && !(client.sought == Destination::Writer && snapshot.read_only)
+            };
+            if ready {
                 return Ok(());
             }
             if let Some(reason) = client.monitor.credentials_refused() {
@@ -94,7 +100,7 @@ impl Postgres {
             }
             if deadline.is_past() {
                 let reason = client.monitor.explain();
-                let reason = format!("no writable primary within {limit:?}: {reason}");
+                let reason = format!("no {} within {limit:?}: {reason}", client.sought.wanted());
                 return Err(StartError::unavailable(name, reason));
             }
             let look = LOOK.min(deadline.remaining());

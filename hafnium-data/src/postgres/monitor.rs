@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::instruments::NodeInstruments;
 use super::pool::Node;
 use super::probe::Probe;
+use super::session::SessionAttrs;
 use super::topology::{
     Action, CutReason, Evidence, FailureKind, NoWriter, NodeId, Phase, Role, Tempo, Topology,
 };
@@ -22,6 +23,10 @@ use super::topology::{
 pub(crate) struct Snapshot {
     pub(crate) writer: Result<NodeId, NoWriter>,
     pub(crate) readers: Vec<NodeId>,
+    /// The standbys, however far behind.
+    pub(crate) standbys: Vec<NodeId>,
+    /// Whether the sessions of the writer are read-only.
+    pub(crate) read_only: bool,
 }
 
 /// What is known of one node, for reports.
@@ -68,8 +73,14 @@ impl Monitor {
         instruments: Vec<NodeInstruments>,
         warm: usize,
         max_lag: Duration,
+        attrs: SessionAttrs,
     ) -> Self {
         let topology = Topology::new(nodes.len(), max_lag, Instant::now());
+        let topology = if attrs.reads() {
+            topology.content_without_primary()
+        } else {
+            topology
+        };
         Self {
             nodes,
             instruments,
@@ -78,6 +89,8 @@ impl Monitor {
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
+                standbys: Vec::new(),
+                read_only: false,
             }),
             alarm: watch::Sender::new(0),
             panicking: AtomicBool::new(true),
@@ -218,6 +231,8 @@ impl Monitor {
         let snapshot = Snapshot {
             writer: topology.writer(),
             readers: topology.readers(now),
+            standbys: topology.standbys(),
+            read_only: is_read_only(topology),
         };
         for (node, instruments) in self.nodes.iter().zip(&self.instruments) {
             let state = topology.node(node.id);
@@ -277,17 +292,6 @@ impl Monitor {
             .map(|failure| failure.reason.to_string())
     }
 
-    /// Whether the present writer is writable, as it said itself.
-    pub(crate) fn writer_is_read_only(&self) -> bool {
-        let topology = self.lock();
-        let role = topology
-            .writer()
-            .ok()
-            .and_then(|id| topology.node(id))
-            .and_then(|node| node.role());
-        matches!(role, Some(Role::Primary { read_only: true, .. }))
-    }
-
     pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
         let topology = self.lock();
         let now = Instant::now();
@@ -327,4 +331,10 @@ fn role(topology: &Topology, id: NodeId) -> &'static str {
         Some(Role::Primary { .. }) if topology.deposed(id) => "deposed",
         Some(Role::Primary { .. }) => "primary",
     }
+}
+
+fn is_read_only(topology: &Topology) -> bool {
+    let writer = topology.writer().ok().and_then(|id| topology.node(id));
+    let role = writer.and_then(|node| node.role());
+    matches!(role, Some(Role::Primary { read_only: true, .. }))
 }

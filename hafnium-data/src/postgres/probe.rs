@@ -14,6 +14,7 @@ use super::address::{Address, Spot};
 use super::error::verdict;
 use super::scout;
 use super::sqlstate::{self, Consequence, Stage};
+use super::tls;
 use super::topology::{Evidence, Failure, FailureKind, Observation, Role};
 
 /// For a new probe connection: TCP, TLS, authentication and the answer.
@@ -299,7 +300,10 @@ pub(crate) fn failure(error: &sqlx::Error) -> Failure {
         sqlx::Error::Database(database) => {
             format!("{} ({})", database.message(), database.code().unwrap_or_default())
         }
-        other => other.to_string(),
+        other => match tls::advice(other) {
+            Some(advice) => format!("{other}: {advice}"),
+            None => other.to_string(),
+        },
     };
     Failure {
         kind,

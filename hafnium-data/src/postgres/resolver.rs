@@ -111,7 +111,10 @@ impl Resolver {
                             self.ask(name, &known);
                         }
                         let until = current.unwrap_or(now + HOLD);
-                        return Ok(Answer { until, ..answer.clone() });
+                        return Ok(Answer {
+                            until,
+                            ..answer.clone()
+                        });
                     }
                     (None, Some(reason)) if current.is_some() => {
                         return Err(ResolveError {

@@ -52,7 +52,11 @@ pub(super) async fn primary_elsewhere(options: PgConnectOptions, address: Arc<Ad
             }
             Err(_) => Instant::now() + EAGER,
         };
-        let until = if well { until.max(Instant::now() + CALM) } else { until };
+        let until = if well {
+            until.max(Instant::now() + CALM)
+        } else {
+            until
+        };
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             // The sender lives in `address`.

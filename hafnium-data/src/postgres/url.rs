@@ -1,14 +1,18 @@
 //! Connection URLs with several hosts: `postgres://app:secret@a:5432,b:5432,c:5432/ledger?sslmode=require`.
 //!
 //! Parsed here, because neither sqlx nor the `url` crate knows more than one host. What libpq accepts and we can't
-//! keep is refused with the reason; an unknown parameter is an error that names it. No error holds the URL.
+//! keep is refused with the reason; an unknown parameter is an error that names it and the nearest known one. No error
+//! holds the URL.
 
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use hafnium_core::config::{Duration as WrittenDuration, Environment};
+use sqlx::postgres::PgConnectOptions;
 
-use hafnium_core::config::Duration as WrittenDuration;
+use super::parameter;
+use super::session::{Balance, SessionAttrs};
+use super::tls::Tls;
 
 /// Where one node is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +42,14 @@ pub enum UrlError {
     #[error("url: {0}")]
     Malformed(&'static str),
     /// A parameter that no one knows.
-    #[error("url: unknown parameter \"{0}\"")]
-    UnknownParameter(String),
+    #[error("url: unknown parameter \"{parameter}\"{}", nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?")))]
+    #[non_exhaustive]
+    UnknownParameter {
+        /// The parameter.
+        parameter: String,
+        /// A known one that is spelt nearly so.
+        nearest: Option<&'static str>,
+    },
     /// A parameter that is known and can't be kept.
     #[error("url: parameter \"{parameter}\": {reason}")]
     Parameter {
@@ -57,11 +67,12 @@ pub(crate) struct Target {
     pub(crate) user: Option<String>,
     password: Option<String>,
     database: Option<String>,
-    ssl_mode: Option<PgSslMode>,
-    ssl_root_cert: Option<String>,
-    ssl_cert: Option<String>,
-    ssl_key: Option<String>,
+    tls: Tls,
+    pub(crate) attrs: SessionAttrs,
+    pub(crate) balance: Balance,
     pub(crate) application_name: Option<String>,
+    /// libpq's name for programs to give; that of the settings wins.
+    pub(crate) fallback_application_name: Option<String>,
     pub(crate) connect_timeout: Option<Duration>,
     options: Vec<(String, String)>,
 }
@@ -81,11 +92,11 @@ impl Target {
             user: non_empty(decode(user)?),
             password: non_empty(decode(password)?),
             database: non_empty(decode(database)?),
-            ssl_mode: None,
-            ssl_root_cert: None,
-            ssl_cert: None,
-            ssl_key: None,
+            tls: Tls::default(),
+            attrs: SessionAttrs::default(),
+            balance: Balance::default(),
             application_name: None,
+            fallback_application_name: None,
             connect_timeout: None,
             options: Vec::new(),
         };
@@ -95,27 +106,25 @@ impl Target {
         Ok(target)
     }
 
+    /// With what the URL leaves to the environment: how much TLS there is at least.
+    pub(crate) fn settled(mut self, environment: Environment) -> Result<Self, UrlError> {
+        self.tls.settle(environment)?;
+        Ok(self)
+    }
+
     fn parameter(&mut self, key: &str, value: String) -> Result<(), UrlError> {
         let refuse = |parameter, reason| Err(UrlError::Parameter { parameter, reason });
+        if self.tls.parameter(key, &value)? {
+            return Ok(());
+        }
         match key {
-            "target_session_attrs" => match &*value {
-                "read-write" | "primary" | "any" => {}
-                "read-only" | "standby" | "prefer-standby" => {
-                    return refuse(
-                        "target_session_attrs",
-                        "the handle always finds the writable primary; read from replicas with reader()",
-                    );
-                }
-                _ => return refuse("target_session_attrs", "expected read-write, primary or any"),
+            "target_session_attrs" => match SessionAttrs::read(&value) {
+                Some(attrs) => self.attrs = attrs,
+                None => return refuse("target_session_attrs", SessionAttrs::ACCEPTED),
             },
-            "load_balance_hosts" => match &*value {
-                "disable" => {}
-                _ => {
-                    return refuse(
-                        "load_balance_hosts",
-                        "nodes are chosen by role; only \"disable\" is accepted",
-                    );
-                }
+            "load_balance_hosts" => match Balance::read(&value) {
+                Some(balance) => self.balance = balance,
+                None => return refuse("load_balance_hosts", Balance::ACCEPTED),
             },
             "connect_timeout" => {
                 let seconds = value.parse().ok().filter(|seconds| *seconds > 0);
@@ -124,25 +133,10 @@ impl Target {
                 };
                 self.connect_timeout = Some(Duration::from_secs(seconds));
             }
-            "sslmode" => self.ssl_mode = Some(ssl_mode(&value)?),
-            "sslrootcert" => self.ssl_root_cert = Some(value),
-            "sslcert" => self.ssl_cert = Some(value),
-            "sslkey" => self.ssl_key = Some(value),
             "application_name" => self.application_name = Some(value),
+            "fallback_application_name" => self.fallback_application_name = Some(value),
             "options" => self.options.extend(options(&value)?),
-            "keepalives" | "keepalives_idle" | "keepalives_interval" | "keepalives_count" => {
-                return refuse(
-                    "keepalives",
-                    "the driver gives no access to the socket; the monitor finds dead peers",
-                );
-            }
-            "tcp_user_timeout" => {
-                return refuse(
-                    "tcp_user_timeout",
-                    "the driver gives no access to the socket; the monitor finds dead peers",
-                );
-            }
-            _ => return Err(UrlError::UnknownParameter(key.to_owned())),
+            _ => return parameter::harmless(key, &value).unwrap_or_else(|| Err(parameter::refusal(key))),
         }
         Ok(())
     }
@@ -166,18 +160,7 @@ impl Target {
         if let Some(database) = &self.database {
             options = options.database(database);
         }
-        if let Some(mode) = self.ssl_mode {
-            options = options.ssl_mode(mode);
-        }
-        if let Some(path) = &self.ssl_root_cert {
-            options = options.ssl_root_cert(path);
-        }
-        if let Some(path) = &self.ssl_cert {
-            options = options.ssl_client_cert(path);
-        }
-        if let Some(path) = &self.ssl_key {
-            options = options.ssl_client_key(path);
-        }
+        options = self.tls.apply(options, host.name.starts_with('/'));
         options.options(self.options.iter().map(|(key, value)| (key, value)))
     }
 }
@@ -228,29 +211,6 @@ fn decode(text: &str) -> Result<String, UrlError> {
         }
     }
     String::from_utf8(bytes).map_err(|_| ERROR)
-}
-
-fn ssl_mode(value: &str) -> Result<PgSslMode, UrlError> {
-    let refuse = |reason| {
-        Err(UrlError::Parameter {
-            parameter: "sslmode",
-            reason,
-        })
-    };
-    let mode = match value {
-        "disable" => return Ok(PgSslMode::Disable),
-        "prefer" => return Ok(PgSslMode::Prefer),
-        "allow" => return refuse("\"allow\" would never use TLS with this driver; say disable or prefer"),
-        "require" => PgSslMode::Require,
-        "verify-ca" => PgSslMode::VerifyCa,
-        "verify-full" => PgSslMode::VerifyFull,
-        _ => return refuse("expected disable, prefer, require, verify-ca or verify-full"),
-    };
-    if cfg!(feature = "tls") {
-        Ok(mode)
-    } else {
-        refuse("TLS is asked for, but this build lacks the feature `tls`")
-    }
 }
 
 /// Reads `-c key=value -c key=value`, the form of libpq's `options` that names settings.
@@ -308,10 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parameter_is_named() {
+    fn an_unknown_parameter_is_named_with_the_nearest_known_one() {
         let error = error("postgres://app@a/db?sslmodus=off");
-        assert_eq!(error, UrlError::UnknownParameter("sslmodus".into()));
-        assert!(error.to_string().contains("sslmodus"));
+        assert_eq!(
+            error.to_string(),
+            "url: unknown parameter \"sslmodus\"; did you mean sslmode?"
+        );
+        let error = self::error("postgres://app@a/db?target_session_attr=any").to_string();
+        assert!(error.ends_with("did you mean target_session_attrs?"), "{error}");
+        let error = self::error("postgres://app@a/db?bogus=1").to_string();
+        assert_eq!(error, "url: unknown parameter \"bogus\"");
     }
 
     #[test]
@@ -319,15 +285,31 @@ mod tests {
         for (query, word) in [
             ("tcp_user_timeout=5", "socket"),
             ("keepalives_idle=5", "socket"),
-            ("target_session_attrs=standby", "reader()"),
+            ("target_session_attrs=readwrite", "prefer-standby"),
+            ("hostaddr=::1", "`resolver`"),
+            ("channel_binding=require", "verify-full"),
+            ("gssencmode=require", "Kerberos"),
+            ("client_encoding=latin1", "UTF8"),
+            ("dbname=x", "own place"),
+            ("sslcrl=/x", "revocation"),
             ("sslmode=allow", "never use TLS"),
             ("connect_timeout=0", "greater than 0"),
-            ("load_balance_hosts=random", "role"),
+            ("load_balance_hosts=sometimes", "disable or random"),
             ("options=search_path", "-c name=value"),
         ] {
             let error = error(&format!("postgres://app@a/db?{query}")).to_string();
             assert!(error.contains(word), "{query}: {error}");
         }
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_accepted() {
+        let url = "postgres://app@a/db?channel_binding=prefer&gssencmode=disable&client_encoding=UTF8\
+                   &fallback_application_name=risk&load_balance_hosts=random&target_session_attrs=prefer-standby";
+        let target = Target::parse(url).unwrap();
+        assert_eq!(target.attrs, SessionAttrs::PreferStandby);
+        assert_eq!(target.balance, Balance::Random);
+        assert_eq!(target.fallback_application_name.as_deref(), Some("risk"));
     }
 
     #[test]

@@ -47,10 +47,11 @@ impl std::fmt::Debug for View {
 
 impl View {
     pub(crate) fn new(client: Arc<Client>) -> Self {
+        let destination = client.sought;
         Self {
             client,
             limit: None,
-            destination: Destination::Writer,
+            destination,
             repeatable: Repeatable::WhenCertain,
             read_only: ReadOnly::No,
         }
@@ -88,7 +89,11 @@ impl View {
     /// [`read_only`](Self::read_only).
     pub fn reader(&self) -> Self {
         Self {
-            destination: Destination::Reader,
+            destination: match self.destination {
+                // Nearer is not to be had where only standbys are asked for.
+                Destination::Session(attrs) if attrs.reads() => self.destination,
+                _ => Destination::Reader,
+            },
             ..self.read_only()
         }
     }
@@ -109,8 +114,11 @@ impl View {
         let literal = state.is_some_and(|state| state == "25006");
         let by_rights = match self.destination {
             Destination::Reader => true,
+            Destination::Session(attrs) if attrs.reads() => true,
             // What amounts to 25006 is not said of a transaction that is read-only by wish.
-            Destination::Writer => in_transaction && self.read_only == ReadOnly::Yes && literal,
+            Destination::Writer | Destination::Session(_) => {
+                in_transaction && self.read_only == ReadOnly::Yes && literal
+            }
         };
         if by_rights && verdict.refuses_writes() {
             verdict.by_rights()

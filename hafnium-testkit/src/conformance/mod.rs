@@ -6,7 +6,7 @@
 //! use hafnium_testkit::conformance::{Conformance, Dependency};
 //!
 //! let report = Conformance::of("target/debug/risk-engine")
-//!     .variable("HAFNIUM__POSTGRES__LEDGER__URL", format!("postgres://risk@{}/risk", ledger.address()))
+//!     .variable("HAFNIUM__POSTGRES__LEDGER__URL", format!("postgres://risk@{}/risk?sslmode=disable", ledger.address()))
 //!     .route("/scores/none-such")
 //!     .dependency(Dependency::behind("postgres.ledger", ledger))
 //!     .run()

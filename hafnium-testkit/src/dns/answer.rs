@@ -58,9 +58,9 @@ impl Answering {
                     Reply::Records(addresses, ttl) => {
                         let seconds = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
                         records.extend(
-                            addresses
-                                .into_iter()
-                                .map(|address| Record::from_rdata(name.clone(), seconds, RData::from(address))),
+                            addresses.into_iter().map(|address| {
+                                Record::from_rdata(name.clone(), seconds, RData::from(address))
+                            }),
                         );
                     }
                 }

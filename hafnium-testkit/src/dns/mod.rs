@@ -130,8 +130,8 @@ fn sockets() -> Result<(std::net::UdpSocket, std::net::TcpListener), Error> {
     const TRIES: u32 = 50;
     let mut refusal = std::io::Error::other("no port is free for UDP and TCP");
     for _ in 0..TRIES {
-        let udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .map_err(Error::io("bind the name server"))?;
+        let udp =
+            std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("bind the name server"))?;
         let address = udp
             .local_addr()
             .map_err(Error::io("read the name server's port"))?;

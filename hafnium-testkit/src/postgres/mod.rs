@@ -23,6 +23,7 @@ mod rejoin;
 mod replication;
 mod session;
 mod settings;
+mod tls;
 
 pub use builder::{Builder, Synchronous};
 pub use cluster::PostgresCluster;

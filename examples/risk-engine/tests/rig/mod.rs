@@ -64,7 +64,7 @@ impl Rig {
                 "[kafka.events.librdkafka_secrets]\n\"sasl.password\" = \"env:SASL_PASSWORD\"\n",
             )
             .variable("SASL_PASSWORD", SASL)
-            .variable("HAFNIUM__POSTGRES__LEDGER__URL", self.postgres.url("risk"))
+            .variable("HAFNIUM__POSTGRES__LEDGER__URL", self.ledger_url())
             .variable("HAFNIUM__REDIS__VELOCITY__URL", self.redis.url())
             .variable(
                 "HAFNIUM__KAFKA__EVENTS__BOOTSTRAP_SERVERS",
@@ -73,6 +73,11 @@ impl Rig {
             .variable("HAFNIUM__KAFKA__EVENTS__DELIVERY_TIMEOUT", "3s")
             .variable("HAFNIUM__KAFKA__EVENTS__REQUEST_TIMEOUT", "2s")
             .variable("HAFNIUM__POSTGRES__LEDGER__TIMEOUT", "2s")
+    }
+
+    /// The rig's server has no certificate, and the default outside `dev` is `verify-full`.
+    pub(crate) fn ledger_url(&self) -> String {
+        format!("{}?sslmode=disable", self.postgres.url("risk"))
     }
 
     /// What must never be seen.

@@ -81,6 +81,8 @@ pub(crate) struct Topology {
     split: bool,
     panic_since: Option<Instant>,
     lag: Lag,
+    /// Whether a node that can be read from is enough to be calm.
+    content: bool,
 }
 
 impl Topology {
@@ -93,6 +95,15 @@ impl Topology {
             split: false,
             panic_since: Some(now),
             lag: Lag::new(max_lag),
+            content: false,
+        }
+    }
+
+    /// For those who only read: the want of a primary is no reason to hurry.
+    pub(crate) fn content_without_primary(self) -> Self {
+        Self {
+            content: true,
+            ..self
         }
     }
 
@@ -163,6 +174,15 @@ impl Topology {
                 }) => self.lag.is_near(position, now),
                 _ => false,
             })
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// The standbys that answer, however far behind, in URL order.
+    pub(crate) fn standbys(&self) -> Vec<NodeId> {
+        self.each()
+            .filter(|(id, node)| node.phase == Phase::Up && self.usable(*id))
+            .filter(|(_, node)| matches!(node.role(), Some(Role::Standby { .. })))
             .map(|(id, _)| id)
             .collect()
     }
@@ -302,7 +322,11 @@ impl Topology {
             .writer()
             .ok()
             .and_then(|id| self.node(id))
-            .and_then(|node| node.newest);
+            .and_then(|node| node.newest)
+            .or_else(|| {
+                let fit = self.nodes.iter().filter(|node| self.content && node.fit);
+                fit.filter_map(|node| node.newest).max()
+            });
         match (confirmed, self.panic_since) {
             // Confirmed by an answer to a question that was asked after the panic began.
             (Some(asked), Some(since)) if asked >= since && !lost => self.panic_since = None,
