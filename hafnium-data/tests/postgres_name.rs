@@ -146,7 +146,7 @@ async fn several_hosts_may_be_names_and_the_writer_follows_the_primary_from_one_
         .collect();
     let (user, password) = (rig.cluster.user(), rig.cluster.password());
     let url = format!(
-        "postgres://{user}:{password}@{}/app?sslmode=disable",
+        "postgres://{user}:{password}@{}/ledger?sslmode=disable",
         hosts.join(",")
     );
     let mut settings = PostgresSettings::new(Secret::new(url));

@@ -26,6 +26,8 @@ const BUDGET: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a question is repeated.
 const REPETITIONS: usize = 3;
+/// How long a newer answer is waited for by whoever could do with the old one.
+const OVERDUE: Duration = Duration::from_millis(250);
 /// The shortest time an answer is believed, also where it says none at all, and before a failed question is repeated.
 const HOLD: Duration = Duration::from_millis(50);
 /// How long an answer of the system's resolver is believed, which says nothing of it.
@@ -101,33 +103,41 @@ impl Resolver {
         let mut news = known.news.subscribe();
         loop {
             let now = Instant::now();
-            {
-                let state = news.borrow_and_update();
-                let current = state.until.filter(|until| *until > now);
-                match (&state.answer, &state.failure) {
-                    (Some(answer), failure) if current.is_some() || failure.is_some() => {
-                        if current.is_none() {
-                            // Not waited for: a name server that failed once may cost two seconds again.
-                            self.ask(name, &known);
-                        }
-                        let until = current.unwrap_or(now + HOLD);
-                        return Ok(Answer {
-                            until,
-                            ..answer.clone()
-                        });
+            let Known {
+                answer,
+                failure,
+                until,
+            } = news.borrow_and_update().clone();
+            let current = until.filter(|until| *until > now);
+            let old = |answer: Answer| Answer {
+                until: current.unwrap_or(now + HOLD),
+                ..answer
+            };
+            match (answer, failure) {
+                (Some(answer), _) if current.is_some() => return Ok(old(answer)),
+                (Some(answer), Some(_)) => {
+                    // Not waited for: a name server that failed once may fail again.
+                    self.ask(name, &known);
+                    return Ok(old(answer));
+                }
+                (Some(answer), None) => {
+                    self.ask(name, &known);
+                    // The sender lives in `known`.
+                    if tokio::time::timeout(OVERDUE, news.changed()).await.is_err() {
+                        return Ok(old(answer));
                     }
-                    (None, Some(reason)) if current.is_some() => {
-                        return Err(ResolveError {
-                            name: name.to_owned(),
-                            reason: reason.clone(),
-                        });
-                    }
-                    _ => {}
+                }
+                (None, Some(reason)) if current.is_some() => {
+                    return Err(ResolveError {
+                        name: name.to_owned(),
+                        reason,
+                    });
+                }
+                (None, _) => {
+                    self.ask(name, &known);
+                    let _ = news.changed().await;
                 }
             }
-            self.ask(name, &known);
-            // The sender lives in `known`.
-            let _ = news.changed().await;
         }
     }
 

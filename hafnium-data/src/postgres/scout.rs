@@ -19,8 +19,11 @@ const CALM: Duration = Duration::from_millis(500);
 /// Between two tries at a new address: the shortest, and the longest when the name has left the old one.
 const EAGER: Duration = Duration::from_millis(5);
 const PATIENT: Duration = Duration::from_millis(50);
-/// The longest pause when the name keeps its address, but has others where a primary may be.
+/// The longest pauses when the name keeps its address, but has others where a primary may be: at first, and when there
+/// has been none for long.
+const AMONG: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 /// Returns when a writable primary answers at an address of the name that is not the node's present one.
 ///
@@ -28,6 +31,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(super) async fn primary_elsewhere(options: PgConnectOptions, address: Arc<Address>) -> Found {
     let mut settled = address.settled();
     let mut tries = Tries::default();
+    let mut trouble = Instant::now();
     loop {
         let well = *settled.borrow_and_update();
         let until = match address.spots().await {
@@ -45,7 +49,12 @@ pub(super) async fn primary_elsewhere(options: PgConnectOptions, address: Arc<Ad
                         Ok(found) if found.is_writable_primary() => return found,
                         _ => {
                             let left = address.current().is_some_and(|at| !spots.all.contains(&at));
-                            Instant::now() + tries.pause(others, if left { PATIENT } else { IDLE })
+                            let longest = match trouble.elapsed() {
+                                _ if left => PATIENT,
+                                lasting if lasting < LONG => AMONG,
+                                _ => IDLE,
+                            };
+                            Instant::now() + tries.pause(others, longest)
                         }
                     }
                 }
@@ -60,7 +69,7 @@ pub(super) async fn primary_elsewhere(options: PgConnectOptions, address: Arc<Ad
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             // The sender lives in `address`.
-            _ = settled.changed() => {}
+            _ = settled.changed() => trouble = Instant::now(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Servers behind proxies at addresses of their own, and the name that leads to one of them.
 
-pub mod moving;
+pub(crate) mod moving;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,26 +14,26 @@ use hafnium_testkit::postgres::PostgresCluster;
 use hafnium_testkit::process::free_ports;
 
 /// The name of the database.
-pub const NAME: &str = "ledger.example";
+pub(crate) const NAME: &str = "ledger.example";
 /// Where it leads at first, and later.
-pub const OLD: &str = "127.0.0.2";
-pub const NEW: &str = "127.0.0.5";
+pub(crate) const OLD: &str = "127.0.0.2";
+pub(crate) const NEW: &str = "127.0.0.5";
 
-pub struct Rig {
-    pub cluster: PostgresCluster,
-    pub names: NameServer,
+pub(crate) struct Rig {
+    pub(crate) cluster: PostgresCluster,
+    pub(crate) names: NameServer,
     /// Before the first node, at [`OLD`].
-    pub old: Proxy,
+    pub(crate) old: Proxy,
     port: u16,
     parameters: String,
 }
 
 impl Rig {
-    pub async fn single(parameters: &str, ttl: Duration) -> Rig {
+    pub(crate) async fn single(parameters: &str, ttl: Duration) -> Rig {
         Rig::of(0, parameters, ttl).await
     }
 
-    pub async fn trio(parameters: &str, ttl: Duration) -> Rig {
+    pub(crate) async fn trio(parameters: &str, ttl: Duration) -> Rig {
         Rig::of(2, parameters, ttl).await
     }
 
@@ -43,7 +43,8 @@ impl Rig {
             .start()
             .await
             .unwrap();
-        let session = cluster.connect(0, "app").await.unwrap();
+        cluster.create_database("ledger").await.unwrap();
+        let session = cluster.connect(0, "ledger").await.unwrap();
         session
             .batch_execute("CREATE TABLE t (id int); GRANT ALL ON t TO PUBLIC")
             .await
@@ -63,25 +64,27 @@ impl Rig {
     }
 
     /// A proxy before a node, at an address of its own.
-    pub fn proxy(&self, at: &str, node: usize) -> Proxy {
+    pub(crate) fn proxy(&self, at: &str, node: usize) -> Proxy {
         let at = SocketAddr::new(address(at), self.port);
         Proxy::start_at(at, server(&self.cluster, node)).unwrap()
     }
 
-    pub fn settings(&self) -> PostgresSettings {
+    pub(crate) fn settings(&self) -> PostgresSettings {
         let (user, password) = (self.cluster.user(), self.cluster.password());
         let (port, parameters) = (self.port, &self.parameters);
-        let url = format!("postgres://{user}:{password}@{NAME}:{port}/app?{parameters}");
+        let url = format!("postgres://{user}:{password}@{NAME}:{port}/ledger?{parameters}");
         let mut settings = PostgresSettings::new(Secret::new(url));
         settings.resolver = vec![self.names.address().to_string()];
+        // Longer than an operator takes on a busy machine, so that what fails did not fail for want of time.
+        settings.timeout = Duration::from_secs(15).into();
         settings
     }
 
-    pub async fn connect(&self) -> Postgres {
+    pub(crate) async fn connect(&self) -> Postgres {
         Postgres::connect(self.settings(), &dev()).await.unwrap()
     }
 
-    pub async fn try_connect(&self, limit: Duration) -> Result<Postgres, StartError> {
+    pub(crate) async fn try_connect(&self, limit: Duration) -> Result<Postgres, StartError> {
         let mut settings = self.settings();
         settings.timeout = limit.into();
         Postgres::connect(settings, &dev()).await
@@ -92,16 +95,16 @@ fn server(cluster: &PostgresCluster, node: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], cluster.port(node)))
 }
 
-pub fn address(text: &str) -> IpAddr {
+pub(crate) fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-pub fn dev() -> Context {
+pub(crate) fn dev() -> Context {
     Context::standalone()
 }
 
 /// The port of the server that serves the handle.
-pub async fn server_of(postgres: &Postgres) -> u16 {
+pub(crate) async fn server_of(postgres: &Postgres) -> u16 {
     let view = postgres.within(Duration::from_secs(10)).idempotent();
     let port: i32 = sqlx::query_scalar("SELECT inet_server_port()")
         .fetch_one(&view)

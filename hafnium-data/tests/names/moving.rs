@@ -29,7 +29,7 @@ struct Identity {
 
 impl Identity {
     async fn of(cluster: &PostgresCluster) -> Identity {
-        let session = cluster.connect(0, "app").await.unwrap();
+        let session = cluster.connect(0, "ledger").await.unwrap();
         let row = session
             .query_one(
                 "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), \
@@ -47,7 +47,7 @@ impl Identity {
 }
 
 /// One run: what the account says, and from the first answer that a client could see to the first acknowledged write.
-pub async fn run(rig: Rig, cx: &Context, pace: Pace) -> (Outcome, Option<Duration>) {
+pub(crate) async fn run(rig: Rig, cx: &Context, pace: Pace) -> (Outcome, Option<Duration>) {
     rig.names.set(NAME, [address(OLD)], TTL);
     let mut settings = rig.settings();
     settings.max = POOL;
