@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use hafnium_core::resilience::full_jitter;
 use hafnium_core::Classify;
 
-use super::backoff;
 use super::spec::{ConsumerSpec, MissingTopic};
 use super::state::{Problem, State};
 use super::work::RawRecord;
@@ -151,7 +151,7 @@ impl DeadLetters {
     }
 
     async fn pause(&self, attempt: u32) {
-        let pause = backoff::pause(
+        let pause = full_jitter(
             Duration::from_millis(200),
             Duration::from_secs(5),
             attempt,
