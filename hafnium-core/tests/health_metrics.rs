@@ -11,9 +11,8 @@ use axum::routing::get;
 use hafnium_core::health::{Check, Registry, Status};
 use hafnium_core::http::{HttpSettings, envelope};
 use hafnium_core::lifecycle::{Lifecycle, State, record};
-use hafnium_core::propagation::Propagation;
 use hafnium_core::tasks::{Every, Restart, Tasks};
-use hafnium_core::{Context, ServiceInfo};
+
 use recorded::Recorded;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;

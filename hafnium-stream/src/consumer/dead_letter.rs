@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hafnium_core::resilience::full_jitter;
 use hafnium_core::Classify;
+use hafnium_core::resilience::full_jitter;
 
 use super::spec::{ConsumerSpec, MissingTopic};
 use super::state::{Problem, State};

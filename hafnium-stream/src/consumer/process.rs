@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use futures_util::FutureExt;
-use hafnium_core::resilience::full_jitter;
 use hafnium_core::propagation::Propagation;
+use hafnium_core::resilience::full_jitter;
 use hafnium_core::{BoxFuture, Deadline};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
