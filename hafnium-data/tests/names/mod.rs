@@ -77,6 +77,7 @@ impl Rig {
         settings.resolver = vec![self.names.address().to_string()];
         // Longer than an operator takes on a busy machine, so that what fails did not fail for want of time.
         settings.timeout = Duration::from_secs(15).into();
+        settings.connect_timeout = Duration::from_secs(5).into();
         settings
     }
 
