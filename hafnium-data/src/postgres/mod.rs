@@ -6,7 +6,9 @@
 //!
 //! * `&postgres` and the views [`within`](Postgres::within), [`idempotent`](Postgres::idempotent),
 //!   [`read_only`](Postgres::read_only) and [`reader`](Postgres::reader) are executors of sqlx.
-//! * [`Postgres::transaction`] runs a closure, again where that is safe.
+//! * [`Postgres::transaction`] runs a closure, again where that is safe; [`Postgres::exactly_once`] also where it is
+//!   unknown whether it took effect, which it finds out by a key.
+//! * [`Postgres::reader_after`] reads what a transaction wrote from a replica that has it, told by a [`Token`].
 //! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
 //!
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 /// What becomes of a caught request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// The server gets it, long after its client is gone.
     Delivered,
     /// The server gets the end of the connection instead.
@@ -27,17 +27,17 @@ enum State {
 }
 
 /// Forwards connections; ends with the test that started it.
-pub struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     trap: Arc<Mutex<Option<(Vec<u8>, watch::Sender<State>)>>>,
     _serving: JoinSet<()>,
 }
 
 /// One request to be caught.
-pub struct Held(watch::Sender<State>);
+pub(crate) struct Held(watch::Sender<State>);
 
 impl Relay {
-    pub async fn start(target: SocketAddr) -> Self {
+    pub(crate) async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let trap = Arc::new(Mutex::new(None));
@@ -57,12 +57,12 @@ impl Relay {
         }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Catches the next request with `needle` in it, which short requests on loopback hold in one piece.
-    pub fn hold(&self, needle: &str) -> Held {
+    pub(crate) fn hold(&self, needle: &str) -> Held {
         let state = watch::Sender::new(State::Armed);
         *self.trap.lock().unwrap() = Some((needle.as_bytes().to_vec(), state.clone()));
         Held(state)
@@ -71,7 +71,7 @@ impl Relay {
 
 impl Held {
     /// Returns when the request was caught and its client cut off.
-    pub async fn caught(&self) {
+    pub(crate) async fn caught(&self) {
         let caught = async {
             let mut state = self.0.subscribe();
             state.wait_for(|state| *state != State::Armed).await.map(drop)
@@ -83,7 +83,7 @@ impl Held {
             .unwrap();
     }
 
-    pub fn decide(&self, fate: Fate) {
+    pub(crate) fn decide(&self, fate: Fate) {
         let caught = self.0.send_replace(State::Decided(fate));
         assert_eq!(
             caught,
@@ -139,7 +139,9 @@ async fn keep(request: &[u8], mut to_server: OwnedWriteHalf, state: &watch::Send
     state.send_replace(State::Caught);
     let mut decided = state.subscribe();
     let decided = decided.wait_for(|state| matches!(state, State::Decided(_)));
-    let decided = decided.await.is_ok_and(|state| *state == State::Decided(Fate::Delivered));
+    let decided = decided
+        .await
+        .is_ok_and(|state| *state == State::Decided(Fate::Delivered));
     if decided {
         to_server.write_all(request).await.unwrap();
         // Its end would reach the server too; the reply goes nowhere.
