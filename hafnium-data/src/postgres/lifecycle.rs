@@ -6,8 +6,8 @@ use std::time::Duration;
 use hafnium_core::component::BoxFuture;
 use hafnium_core::{Component, Context, Deadline, StartError, Stopped};
 
-use super::client::{Destination, choices};
 use super::handle::Postgres;
+use super::route::Destination;
 
 /// One try of a start. Short, because only its end tells the probes what is being waited for.
 const TRY: Duration = Duration::from_secs(1);
@@ -86,8 +86,8 @@ impl Postgres {
             }
             let ready = {
                 let snapshot = snapshots.borrow_and_update();
-                let fits = choices(&snapshot, client.sought).next().is_some();
-                fits && !(client.sought == Destination::Writer && snapshot.read_only)
+                client.sought.is_met(&snapshot)
+                    && !(client.sought == Destination::Writer && snapshot.read_only)
             };
             if ready {
                 return Ok(());

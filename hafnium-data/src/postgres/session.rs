@@ -2,8 +2,8 @@
 //!
 //! libpq tries hosts until one fits and stays there; a handle goes where it fits now, and follows.
 
-use super::client::Destination;
 use super::monitor::Snapshot;
+use super::route::Destination;
 use super::topology::NodeId;
 
 /// `target_session_attrs`.
@@ -123,7 +123,7 @@ impl Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::client::choices;
+    use crate::postgres::route::Route;
     use crate::postgres::topology::NoWriter;
 
     fn snapshot(writer: Option<usize>, standbys: &[usize], read_only: bool) -> Snapshot {
@@ -132,12 +132,14 @@ mod tests {
             readers: Vec::new(),
             standbys: standbys.iter().copied().map(NodeId).collect(),
             read_only,
+            leader: None,
         }
     }
 
     fn chosen(attrs: &str, snapshot: &Snapshot) -> Vec<usize> {
         let attrs = SessionAttrs::read(attrs).unwrap();
-        choices(snapshot, attrs.destination()).map(|id| id.0).collect()
+        let route = Route::to(attrs.destination());
+        route.choices(snapshot).map(|id| id.0).collect()
     }
 
     #[test]
