@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::credentials::{Credentials, refuses};
 use super::error::{Detail, verdict};
 use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
@@ -32,6 +33,7 @@ pub(crate) enum Destination {
 /// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
 pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) instruments: Instruments,
     pub(crate) timeout: Duration,
     pub(crate) tracker: TaskTracker,
@@ -42,12 +44,14 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(
         monitor: Arc<Monitor>,
+        credentials: Arc<Credentials>,
         instruments: Instruments,
         timeout: Duration,
         tracker: TaskTracker,
     ) -> Self {
         Self {
             monitor,
+            credentials,
             instruments,
             timeout,
             tracker,
@@ -152,11 +156,19 @@ impl Client {
     fn login_failed(&self, node: &Node, error: &LoginError) -> Result<(), sqlx::Error> {
         if let sqlx::Error::Database(database) = &*error.0 {
             let state = database.code().unwrap_or_default();
+            // What is open serves on: who waits gets one of those, while the credentials are looked after.
+            if refuses(&error.0) && node.pool.status().size > 0 {
+                return Ok(());
+            }
             if sqlstate::refuses_login(&state) {
+                let keys = match refuses(&error.0) {
+                    true => format!(" (credentials of {})", self.credentials.keys()),
+                    false => String::new(),
+                };
                 return Err(Detail::LoginRefused {
                     node: node.label.clone(),
                     state: state.into_owned(),
-                    message: database.message().to_owned(),
+                    message: format!("{}{keys}", database.message()),
                 }
                 .into());
             }

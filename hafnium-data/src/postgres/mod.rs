@@ -14,6 +14,7 @@
 
 mod attempts;
 mod client;
+mod credentials;
 mod environment;
 mod error;
 mod executor;

@@ -1,7 +1,7 @@
 //! The settings of one database: section `postgres`, named instances such as `postgres.ledger`.
 
 use hafnium_core::config::{Alias, Composed, Duration, Section};
-use hafnium_core::secret::Secret;
+use hafnium_core::secret::{Login, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,9 +23,19 @@ pub struct PostgresSettings {
     /// Where the database is: `postgres://user:password@a:5432,b:5432,c:5432/name`. Name every node; which one is
     /// the primary is found out. Characters with a meaning in URLs are percent-encoded. libpq's `PGHOST`, `PGPORT`,
     /// `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on make it where nothing else does, and complete what it
-    /// leaves out.
+    /// leaves out. A new user and password, here or in the keys below, are used as soon as they come.
     #[schemars(extend("x-url-schemes" = ["postgres", "postgresql"]))]
     pub url: Secret,
+    /// User and password together, from where they change together: `vault-db:role`, `vault-static:role`, or a document
+    /// with `username` and `password` (`aws-sm:name`, `file:/path`). The URL names neither then.
+    #[serde(default)]
+    pub login: Option<Login>,
+    /// The user, where it is kept apart from the URL.
+    #[serde(default)]
+    pub user: Option<Secret>,
+    /// The password or token, where it is kept apart from the URL.
+    #[serde(default)]
+    pub password: Option<Secret>,
     /// Connections per node and process; default 10. All replicas of all services together must stay below the
     /// server's `max_connections`.
     #[serde(default = "defaults::max")]
@@ -86,6 +96,9 @@ impl PostgresSettings {
     pub fn new(url: Secret) -> Self {
         Self {
             url,
+            login: None,
+            user: None,
+            password: None,
             max: defaults::max(),
             warm: defaults::warm(),
             timeout: defaults::timeout(),
