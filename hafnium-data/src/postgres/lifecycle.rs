@@ -76,8 +76,13 @@ impl Postgres {
             client
                 .monitor
                 .start(name, probes, tasks, &client.tracker, &client.stop);
-            let keeper = keep(client.credentials.clone(), client.monitor.clone());
-            let stop = client.stop.clone();
+            let (tracker, stop) = (client.tracker.clone(), client.stop.clone());
+            let keeper = keep(
+                client.credentials.clone(),
+                client.monitor.clone(),
+                tracker,
+                stop.clone(),
+            );
             let keeper = async move {
                 stop.run_until_cancelled(keeper).await;
             };

@@ -237,22 +237,6 @@ impl Monitor {
         });
     }
 
-    /// Closes the connections whose credentials were replaced, and keeps others warm in their place.
-    pub(crate) fn replace_retired(&self) {
-        let fit: Vec<bool> = {
-            let topology = self.lock();
-            let fit = |node: &Arc<Node>| topology.node(node.id).is_some_and(|state| state.fit);
-            self.nodes.iter().map(fit).collect()
-        };
-        for (node, fit) in self.nodes.iter().zip(fit) {
-            node.sweep();
-            if fit {
-                node.opener
-                    .warm(self.warm.saturating_sub(node.pool.status().size));
-            }
-        }
-    }
-
     /// Why no node can be used: what is known of each.
     pub(crate) fn explain(&self) -> String {
         let topology = self.lock();

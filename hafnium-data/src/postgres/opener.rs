@@ -152,6 +152,13 @@ impl Opener {
         self.connect(&pair.sign(&self.options)).await.map(drop)
     }
 
+    /// Opens one connection without a caller; it serves whoever wants one next.
+    pub(crate) async fn open_ahead(&self) -> Result<(), LoginError> {
+        let connection = self.log_in().await?;
+        Self::deliver(&mut self.queue(), connection);
+        Ok(())
+    }
+
     /// Opens connections without a caller until there are `count` spares, or as many as may be in flight.
     pub(crate) fn warm(self: &Arc<Self>, count: usize) {
         let mut queue = self.queue();

@@ -53,7 +53,7 @@ impl Probe {
     pub(crate) async fn ask(&mut self, mut tell: impl FnMut(Instant, Evidence)) {
         let mut asked = Instant::now();
         let mut kept = self.link.take();
-        if kept.as_ref().is_some_and(|(_, seal)| !seal.holds()) {
+        if kept.as_ref().is_some_and(|(_, seal)| !seal.is_current()) {
             // Its credentials were replaced. What a lagging standby refuses must not look like a failure.
             if let Ok(Ok((link, seal, seen))) = tokio::time::timeout(BUDGET, self.connect()).await {
                 self.link = Some((link, seal));
@@ -113,7 +113,7 @@ impl Probe {
         }
         let mut link = link?;
         let seen = question(&mut link).await?;
-        Ok((link, seal, seen))
+        Ok((link, seal.apart(), seen))
     }
 }
 

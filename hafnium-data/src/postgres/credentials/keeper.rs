@@ -9,11 +9,14 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use hafnium_core::Deadline;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::super::monitor::Monitor;
 use super::super::pool::Node;
 use super::super::topology::NodeId;
 use super::pair::Pair;
+use super::replacement::replace;
 use super::{Credentials, Gate, Refusal, refuses};
 
 /// How long the sources of the secrets may take when a server refused.
@@ -22,8 +25,6 @@ const REFRESH: Duration = Duration::from_secs(3);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Between two tries that no server answered.
 const UNANSWERED: Duration = Duration::from_millis(250);
-/// How often connections whose time has come are looked for.
-const SWEEP: Duration = Duration::from_millis(200);
 
 /// What a login with a pair came to.
 enum Found {
@@ -34,17 +35,23 @@ enum Found {
 }
 
 /// Keeps the credentials of a database up to date for as long as it runs.
-pub(crate) async fn keep(credentials: Arc<Credentials>, monitor: Arc<Monitor>) {
+pub(crate) async fn keep(
+    credentials: Arc<Credentials>,
+    monitor: Arc<Monitor>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
     let mut keeper = Keeper {
+        tracker: &tracker,
+        stop: &stop,
         credentials: &credentials,
         monitor: &monitor,
         again: None,
         pause: RETRY.0,
         rounded: None,
-        draining: false,
     };
     loop {
-        let (again, draining) = (keeper.again, keeper.draining);
+        let again = keeper.again;
         tokio::select! {
             biased;
             () = credentials.wake.notified() => keeper.recover().await,
@@ -59,7 +66,6 @@ pub(crate) async fn keep(credentials: Arc<Credentials>, monitor: Arc<Monitor>) {
                 }
             }
             () = at(again) => keeper.try_again().await,
-            () = tokio::time::sleep(SWEEP), if draining => keeper.sweep(),
         }
     }
 }
@@ -79,7 +85,8 @@ struct Keeper<'a> {
     pause: Duration,
     /// When the last round of [`Keeper::recover`] began.
     rounded: Option<Instant>,
-    draining: bool,
+    tracker: &'a TaskTracker,
+    stop: &'a CancellationToken,
 }
 
 impl Keeper<'_> {
@@ -98,7 +105,11 @@ impl Keeper<'_> {
                 let named: Vec<_> = news
                     .iter()
                     .map(|(part, version)| {
-                        format!("{}.{} (version {version})", self.credentials.component, part.key())
+                        format!(
+                            "{}.{} (version {version})",
+                            self.credentials.component,
+                            part.key()
+                        )
                     })
                     .collect();
                 self.reject(&format!("{} does not work: {error}", named.join(" and ")));
@@ -133,7 +144,9 @@ impl Keeper<'_> {
         }
         self.rounded = Some(Instant::now());
         self.again = None;
-        let Some(node) = self.judge(Some(refusal.node)) else { return };
+        let Some(node) = self.judge(Some(refusal.node)) else {
+            return;
+        };
         let used = self.in_use();
         // A standby that has not replayed the change yet, or that has rules of its own, refuses alone.
         if node.id != refusal.node && matches!(self.log_in(&node, &used).await, Found::Accepted) {
@@ -198,7 +211,13 @@ impl Keeper<'_> {
         self.credentials.adopted.add(1);
         self.judged();
         self.pause = RETRY.0;
-        self.draining = true;
+        for node in self.monitor.nodes() {
+            let replacing = replace(self.credentials.clone(), node.clone());
+            let stop = self.stop.clone();
+            self.tracker.spawn(async move {
+                stop.run_until_cancelled(replacing).await;
+            });
+        }
         for (part, version) in news {
             let key = format!("{}.{}", self.credentials.component, part.key());
             tracing::info!(
@@ -250,11 +269,6 @@ impl Keeper<'_> {
         let pause = self.pause;
         self.pause = (pause * 2).min(RETRY.1);
         Instant::now() + pause.mul_f32(0.8 + 0.4 * fastrand::f32())
-    }
-
-    fn sweep(&mut self) {
-        self.monitor.replace_retired();
-        self.draining = self.credentials.state().drains(Instant::now());
     }
 
     fn in_use(&self) -> Arc<Pair> {

@@ -3,10 +3,12 @@
 //!
 //! Invariants: the pools use a new pair only after one login with it succeeded, and keep the one before until then.
 //! While the pair in use is refused, only the [`keeper`] logs in: it asks the secrets' sources once for all who wait,
-//! and no other host is tried with a password that is wrong.
+//! and no other host is tried with a password that is wrong. After a change a connection is closed only when one with
+//! the new pair is there in its place, or after a minute.
 
 mod keeper;
 mod pair;
+mod replacement;
 mod state;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +21,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub(crate) use self::keeper::keep;
-pub(crate) use self::pair::Pair;
 use self::pair::Origin;
+pub(crate) use self::pair::Pair;
 use self::state::State;
 use super::opener::LoginError;
 use super::settings::PostgresSettings;
@@ -60,31 +62,39 @@ pub(crate) struct Refusal {
     pub(crate) error: Arc<sqlx::Error>,
 }
 
-/// What a login took with it: the pair it was made with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamp {
-    generation: u64,
-    /// Where in the drain of its pair the connection is replaced, from 0 to 1.
-    spread: f32,
-}
-
-/// A stamp and who can tell whether it is good.
+/// What a connection took with it from its login: which pair it was made with.
 #[derive(Clone)]
 pub(crate) struct Seal {
     credentials: Arc<Credentials>,
-    stamp: Stamp,
+    node: NodeId,
+    generation: u64,
+    /// Counts the connections of a pair; a probe's is none of the pool.
+    _share: Option<Arc<()>>,
 }
 
 impl Seal {
-    /// Whether a connection with this seal may be given out again.
+    /// Whether a connection with this seal may be given out again. One that has been replaced is refused once.
     pub(crate) fn holds(&self) -> bool {
-        self.credentials.keeps(&self.stamp)
+        self.is_current() || {
+            let mut state = self.credentials.state();
+            state.keeps(self.node, self.generation, Instant::now())
+        }
+    }
+
+    /// Whether the pair is the one in use.
+    pub(crate) fn is_current(&self) -> bool {
+        self.generation == self.credentials.generation.load(Ordering::Acquire)
+    }
+
+    /// The seal of a connection that is not in a pool.
+    pub(crate) fn apart(self) -> Self {
+        Self { _share: None, ..self }
     }
 }
 
 impl std::fmt::Debug for Seal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.stamp.fmt(f)
+        write!(f, "Seal({})", self.generation)
     }
 }
 
@@ -145,24 +155,22 @@ impl Credentials {
             Gate::Open => {}
             Gate::Looking(refusal) | Gate::Refused(refusal) => return Err(LoginError(refusal.error.clone())),
         }
-        let state = self.state();
+        let mut state = self.state();
         if let Some(refusal) = state.held(node, Instant::now()) {
             return Err(LoginError(refusal.error));
         }
-        let stamp = Stamp {
-            generation: state.generation,
-            spread: fastrand::f32(),
-        };
         let seal = Seal {
             credentials: self.clone(),
-            stamp,
+            node,
+            generation: state.generation,
+            _share: Some(state.share(node)),
         };
         Ok((state.adopted.sign(options), seal))
     }
 
     /// `node` let a login with `seal` in.
     pub(crate) fn accepted(&self, node: NodeId, seal: &Seal) {
-        if seal.stamp.generation == self.generation.load(Ordering::Acquire) {
+        if seal.is_current() {
             self.state().release(node);
         }
     }
@@ -170,7 +178,7 @@ impl Credentials {
     /// `node` refused a login with `seal`: from now on nobody tries but the keeper, unless there is another pair
     /// already.
     pub(crate) fn refused(&self, node: NodeId, seal: &Seal, error: &Arc<sqlx::Error>) {
-        if seal.stamp.generation != self.generation.load(Ordering::Acquire) {
+        if !seal.is_current() {
             return;
         }
         let looks = self.gate.send_if_modified(|gate| {
@@ -186,11 +194,6 @@ impl Credentials {
         if looks {
             self.wake.notify_one();
         }
-    }
-
-    fn keeps(&self, stamp: &Stamp) -> bool {
-        stamp.generation == self.generation.load(Ordering::Acquire)
-            || self.state().keeps(stamp, Instant::now())
     }
 
     /// The keys that say who logs in, such as `postgres.ledger: login`.

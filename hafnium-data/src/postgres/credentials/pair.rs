@@ -92,9 +92,19 @@ impl Origin {
     /// When user or password are said twice, or a value can't be read.
     pub(crate) fn new(settings: &PostgresSettings) -> Result<Self, String> {
         let mut secrets = vec![(Part::Url, settings.url.clone())];
-        secrets.extend(settings.login.as_ref().map(|login| (Part::Login, login.secret().clone())));
+        secrets.extend(
+            settings
+                .login
+                .as_ref()
+                .map(|login| (Part::Login, login.secret().clone())),
+        );
         secrets.extend(settings.user.clone().map(|user| (Part::User, user)));
-        secrets.extend(settings.password.clone().map(|password| (Part::Password, password)));
+        secrets.extend(
+            settings
+                .password
+                .clone()
+                .map(|password| (Part::Password, password)),
+        );
         let parts: Vec<_> = secrets.iter().map(|(part, _)| *part).collect();
         once(&parts, settings)?;
         let first = settings.url.current();

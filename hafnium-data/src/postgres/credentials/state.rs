@@ -7,12 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::topology::NodeId;
+use super::Refusal;
 use super::pair::Pair;
-use super::{Refusal, Stamp};
 
-/// Within this time after a change the connections of the pair before are replaced, each at an instant of its own:
-/// closing all at once would be a storm of logins.
-pub(super) const DRAIN: Duration = Duration::from_secs(5);
+/// For how long connections of the pair before may serve at most, when no login with the new one succeeds.
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
 
 /// For how long a node is left alone that refuses what the primary accepts: the first time, and at most. A standby
 /// learns of a changed password as it replays the change.
@@ -24,6 +23,10 @@ pub(super) struct State {
     pub(super) former: Option<Arc<Pair>>,
     pub(super) generation: u64,
     since: Option<Instant>,
+    /// One for each node, held by each of its connections of the present pair.
+    held_by: BTreeMap<NodeId, Arc<()>>,
+    /// The same of the pair before, and how many of these connections have been replaced and may close.
+    before: BTreeMap<NodeId, (Arc<()>, usize)>,
     /// What came and did not work, as it is shown.
     pub(super) rejected: Option<Arc<str>>,
     holds: BTreeMap<NodeId, Hold>,
@@ -42,6 +45,8 @@ impl State {
             former: None,
             generation: 0,
             since: None,
+            held_by: BTreeMap::new(),
+            before: BTreeMap::new(),
             rejected: None,
             holds: BTreeMap::new(),
         }
@@ -54,22 +59,56 @@ impl State {
         self.since = Some(now);
         self.rejected = None;
         self.holds.clear();
+        let before = std::mem::take(&mut self.held_by).into_iter();
+        self.before = before.map(|(node, share)| (node, (share, 0))).collect();
     }
 
-    /// Whether a connection with that stamp may be given out again.
-    pub(super) fn keeps(&self, stamp: &Stamp, now: Instant) -> bool {
-        match self.generation.saturating_sub(stamp.generation) {
+    /// What a connection to `node` with the present pair holds for as long as it lives.
+    pub(super) fn share(&mut self, node: NodeId) -> Arc<()> {
+        self.held_by.entry(node).or_default().clone()
+    }
+
+    /// Connections to `node` of the pair before that have not been replaced.
+    pub(super) fn to_replace(&self, node: NodeId) -> usize {
+        let before = self.before.get(&node);
+        before.map_or(0, |(share, replaced)| {
+            (Arc::strong_count(share) - 1).saturating_sub(*replaced)
+        })
+    }
+
+    /// Whether no connection to `node` of the pair before is open any more.
+    pub(super) fn is_replaced(&self, node: NodeId) -> bool {
+        let before = self.before.get(&node);
+        before.is_none_or(|(share, _)| Arc::strong_count(share) == 1)
+    }
+
+    /// There is a new connection for one to `node` of the pair before, which may close.
+    pub(super) fn replaced(&mut self, node: NodeId) {
+        if let Some((_, replaced)) = self.before.get_mut(&node) {
+            *replaced += 1;
+        }
+    }
+
+    /// Whether a connection to `node` of that generation may be given out again. Each that was replaced is closed by
+    /// the first that asks.
+    pub(super) fn keeps(&mut self, node: NodeId, generation: u64, now: Instant) -> bool {
+        match self.generation.saturating_sub(generation) {
             0 => true,
-            1 => self
-                .since
-                .is_some_and(|since| now.saturating_duration_since(since) < DRAIN.mul_f32(stamp.spread)),
+            1 if self.drains(now) => match self.before.get_mut(&node) {
+                Some((_, replaced)) if *replaced > 0 => {
+                    *replaced -= 1;
+                    false
+                }
+                _ => true,
+            },
             _ => false,
         }
     }
 
-    /// Whether connections of the pair before are still being replaced.
+    /// Whether connections of the pair before may still serve.
     pub(super) fn drains(&self, now: Instant) -> bool {
-        self.since.is_some_and(|since| now.saturating_duration_since(since) < DRAIN)
+        self.since
+            .is_some_and(|since| now.saturating_duration_since(since) < LONGEST)
     }
 
     /// The node refuses what the primary accepts.
@@ -99,10 +138,6 @@ mod tests {
     use super::super::pair::pair;
     use super::*;
 
-    fn stamp(generation: u64, spread: f32) -> Stamp {
-        Stamp { generation, spread }
-    }
-
     fn refusal() -> Refusal {
         Refusal {
             node: NodeId(1),
@@ -111,17 +146,24 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_the_pair_before_are_replaced_one_by_one_within_the_drain() {
-        let begun = Instant::now();
+    fn a_connection_of_the_pair_before_closes_once_there_is_one_in_its_place() {
+        let (begun, node) = (Instant::now(), NodeId(0));
         let mut state = State::new(pair("postgres://app:one@a/db"));
-        assert!(state.keeps(&stamp(0, 0.0), begun) && !state.drains(begun));
+        let shares = [state.share(node), state.share(node)];
+        assert!(state.keeps(node, 0, begun) && state.to_replace(node) == 0);
         state.adopt(pair("postgres://app:two@a/db"), begun);
-        assert!(state.keeps(&stamp(0, 0.5), begun + DRAIN / 4));
-        assert!(!state.keeps(&stamp(0, 0.5), begun + DRAIN / 2));
-        assert!(!state.keeps(&stamp(0, 1.0), begun + DRAIN) && !state.drains(begun + DRAIN));
-        assert!(state.keeps(&stamp(1, 0.0), begun + DRAIN));
-        state.adopt(pair("postgres://app:three@a/db"), begun + DRAIN / 4);
-        assert!(!state.keeps(&stamp(0, 1.0), begun + DRAIN / 4));
+        let _new = state.share(node);
+        assert_eq!(state.to_replace(node), 2);
+        assert!(state.keeps(node, 0, begun), "nothing is there in its place");
+        state.replaced(node);
+        assert_eq!(state.to_replace(node), 1);
+        assert!(state.keeps(NodeId(1), 0, begun) && state.keeps(node, 1, begun));
+        assert!(!state.keeps(node, 0, begun));
+        drop(shares);
+        assert!(state.keeps(node, 0, begun) && state.to_replace(node) == 0);
+        assert!(!state.keeps(node, 0, begun + LONGEST) && state.keeps(node, 1, begun + LONGEST));
+        state.adopt(pair("postgres://app:three@a/db"), begun);
+        assert!(!state.keeps(node, 0, begun), "two changes ago");
     }
 
     #[test]
