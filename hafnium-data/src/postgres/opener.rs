@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
 use super::topology::NodeId;
 
@@ -24,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) pass: Pass,
     /// Whether sqlx counts one transaction as open for good, see the module `transaction`.
     pub(crate) nests: bool,
+    /// How far its server said it is when it was last asked, as a replica.
+    pub(crate) replayed: Option<Replayed>,
     _counted: Counted,
 }
 
@@ -253,6 +256,7 @@ impl Opener {
             link,
             pass: pass.sealed(seal),
             nests: false,
+            replayed: None,
             _counted: Counted::new(&self.gauge),
         })
     }
