@@ -20,6 +20,7 @@ use super::pool::{Lease, Node};
 use super::retention::Retention;
 use super::route::{Destination, Route};
 use super::settings::ReaderFallback;
+use super::slow::SlowStatements;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
@@ -42,6 +43,7 @@ pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) instruments: Instruments,
+    pub(crate) slow: SlowStatements,
     pub(crate) timeout: Duration,
     pub(crate) reads: Reads,
     pub(crate) retention: Retention,
@@ -55,6 +57,7 @@ impl Client {
         monitor: Arc<Monitor>,
         credentials: Arc<Credentials>,
         instruments: Instruments,
+        slow: SlowStatements,
         timeout: Duration,
         reads: Reads,
         retention: Retention,
@@ -64,6 +67,7 @@ impl Client {
             monitor,
             credentials,
             instruments,
+            slow,
             timeout,
             reads,
             retention,

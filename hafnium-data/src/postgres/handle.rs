@@ -8,6 +8,7 @@ use std::time::Duration;
 use hafnium_core::health::{Check, Registration, Status};
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
+use sqlx::ConnectOptions;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Reads};
@@ -20,6 +21,7 @@ use super::pool::Node;
 use super::probe::Probe;
 use super::retention::Retention;
 use super::settings::PostgresSettings;
+use super::slow::SlowStatements;
 use super::tenure::Tenure;
 use super::token::Token;
 use super::topology::NodeId;
@@ -132,7 +134,9 @@ impl Postgres {
         for (index, host) in target.hosts.iter().enumerate() {
             let options = target
                 .connect_options(host, &limits)
-                .application_name(&application);
+                .application_name(&application)
+                // It would log texts with their values; slow ones are told of in `slow`.
+                .disable_statement_logging();
             let label = host.to_string();
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
@@ -162,6 +166,7 @@ impl Postgres {
             monitor,
             credentials,
             Instruments::new(cx.metrics(), name),
+            SlowStatements::new(&component, &settings, &tracker),
             settings.timeout.get(),
             Reads {
                 rw_wait: settings.rw_wait.get(),

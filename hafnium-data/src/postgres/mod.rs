@@ -15,6 +15,7 @@
 //! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
 
 mod attempts;
+mod capacity;
 mod client;
 mod credentials;
 mod environment;
@@ -37,6 +38,7 @@ mod route;
 mod rows;
 mod settings;
 mod shown;
+mod slow;
 mod sqlstate;
 mod statement;
 mod tenure;
@@ -46,6 +48,7 @@ mod transaction;
 mod url;
 mod view;
 
+pub use capacity::Capacity;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;
 pub use handle::Postgres;

@@ -60,6 +60,14 @@ pub struct PostgresSettings {
     /// How long the server lets a transaction of ours sit idle; default `timeout` + 1 s. `0s` switches it off.
     #[serde(default)]
     pub idle_in_transaction_timeout: Option<Duration>,
+    /// From when on a statement is slow: a line in the log tells of it, with its text but without any value, how long
+    /// it waited and how long it ran; default 1 s. `0s` switches it off.
+    #[serde(default = "defaults::slow_statement")]
+    pub slow_statement: Duration,
+    /// Whether the log also tells the plan of slow statements, of one every ten seconds at most; default false. Asked
+    /// by a plain `EXPLAIN` on a connection of its own, which executes nothing.
+    #[serde(default)]
+    pub slow_statement_plan: bool,
     /// How far behind the primary a replica may be to be read from; default 10 s.
     #[serde(default = "defaults::max_lag")]
     pub max_lag: Duration,
@@ -107,6 +115,9 @@ mod defaults {
     pub(super) fn connect_timeout() -> Duration {
         Duration::from_secs(2)
     }
+    pub(super) fn slow_statement() -> Duration {
+        Duration::from_secs(1)
+    }
     pub(super) fn max_lag() -> Duration {
         Duration::from_secs(10)
     }
@@ -136,6 +147,8 @@ impl PostgresSettings {
             application_name: None,
             statement_timeout: None,
             idle_in_transaction_timeout: None,
+            slow_statement: defaults::slow_statement(),
+            slow_statement_plan: false,
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),
