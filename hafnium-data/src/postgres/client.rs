@@ -16,6 +16,7 @@ use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
 use super::opener::LoginError;
 use super::pool::{Lease, Node};
+use super::pooled::Opening;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
@@ -34,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) instruments: Instruments,
     pub(crate) timeout: Duration,
+    /// How transactions begin.
+    pub(crate) opening: Opening,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     closed: AtomicBool,
@@ -44,12 +47,14 @@ impl Client {
         monitor: Arc<Monitor>,
         instruments: Instruments,
         timeout: Duration,
+        opening: Opening,
         tracker: TaskTracker,
     ) -> Self {
         Self {
             monitor,
             instruments,
             timeout,
+            opening,
             tracker,
             stop: CancellationToken::new(),
             closed: AtomicBool::new(false),
@@ -106,6 +111,26 @@ impl Client {
             }
             if deadline.is_past() {
                 return Err(pool_timeout(&node, begun, refused.as_ref()).into());
+            }
+        }
+    }
+
+    /// The node that `destination` leads to, without a connection.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn settle_on(
+        &self,
+        destination: Destination,
+        deadline: Deadline,
+    ) -> Result<Arc<Node>, sqlx::Error> {
+        let begun = Instant::now();
+        let mut snapshots = self.monitor.watch();
+        loop {
+            if self.is_closed() {
+                return Err(Detail::Closed.into());
+            }
+            if let Some(node) = self.route(destination, &mut snapshots, deadline, begun).await? {
+                return Ok(node);
             }
         }
     }

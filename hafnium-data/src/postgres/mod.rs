@@ -14,17 +14,21 @@
 
 mod attempts;
 mod client;
+mod copy;
+mod dedicated;
 mod environment;
 mod error;
 mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod listen;
 mod migrations;
 mod monitor;
 mod opener;
 mod operation;
 mod pool;
+mod pooled;
 mod probe;
 mod rows;
 mod settings;
@@ -34,11 +38,14 @@ mod statement;
 mod tenure;
 mod topology;
 mod transaction;
+mod unguarded;
 mod url;
 mod view;
 
+pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use handle::Postgres;
+pub use listen::{Event, Listener, Lost};
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
 pub use settings::{PostgresSection, PostgresSettings};
