@@ -75,7 +75,7 @@ impl View {
         self.client.opening.session("acquire()")?;
         let deadline = self.deadline();
         loop {
-            let mut lease = self.client.acquire(self.destination, deadline).await?;
+            let mut lease = self.client.acquire(self.destination, &[], deadline).await?;
             // What died while it was idle is found out here: later statements can't be repeated elsewhere.
             let (node, cut) = (lease.node().clone(), lease.cut());
             let ping = lease.connection().link.ping();

@@ -19,6 +19,7 @@ use super::operation::guarded;
 use super::pool::Lease;
 use super::sqlstate::{Consequence, Stage};
 use super::statement::Statement;
+use super::token::PendingToken;
 use super::transaction::{begin, lost_before_commit, roll_back};
 use super::view::{ReadOnly, View};
 
@@ -96,7 +97,7 @@ impl View {
         let waited_for = "the reply to a statement";
         let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::RolledBack, run).await;
         match result {
-            Ok(value) => self.commit(lease, deadline).await.map(|()| value),
+            Ok(value) => self.commit(lease, deadline, &PendingToken::default()).await.map(|()| value),
             Err(error) => {
                 match self.verdict(&error, false).consequence {
                     Consequence::Keep => {

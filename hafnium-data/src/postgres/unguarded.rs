@@ -22,9 +22,9 @@ use hafnium_core::Outcome;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 
-use super::client::Destination;
 use super::handle::Postgres;
 use super::operation::guarded;
+use super::route::Destination;
 
 impl Postgres {
     /// A pool of sqlx's own, to the node that is the primary now, for a library that takes nothing else.

@@ -7,8 +7,9 @@ use hafnium_core::{Deadline, Outcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::super::client::{Client, Destination};
+use super::super::client::Client;
 use super::super::operation::guarded;
+use super::super::route::Destination;
 use super::ear::Ear;
 use super::{Event, Lost};
 
