@@ -64,7 +64,14 @@ fn sockets_to(port: u16) -> usize {
         .unwrap()
         .flatten()
         .filter_map(|fd| std::fs::read_link(fd.path()).ok())
-        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+        .filter_map(|link| {
+            Some(
+                link.to_str()?
+                    .strip_prefix("socket:[")?
+                    .trim_end_matches(']')
+                    .to_owned(),
+            )
+        })
         .collect();
     let remote = format!(":{port:04X}");
     std::fs::read_to_string("/proc/self/net/tcp")
@@ -163,7 +170,9 @@ async fn a_listener_whose_own_connection_ends_or_falls_silent_tells_so() {
     let direct = connect(cluster.url("ledger")).await;
     let target = format!("127.0.0.1:{}", cluster.port(0));
     let proxy = Proxy::start(target.parse().unwrap()).unwrap();
-    let through = cluster.url("ledger").replace(&target, &proxy.address().to_string());
+    let through = cluster
+        .url("ledger")
+        .replace(&target, &proxy.address().to_string());
     let postgres = connect(through).await;
     let mut listener = postgres.listen(["news"]).await.unwrap();
 

@@ -100,6 +100,12 @@ async fn both(first: Postgres, second: Postgres, persistent: bool) -> [Answers; 
     answers
 }
 
+async fn pid(postgres: &Postgres) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(postgres)
+        .await
+}
+
 const ALL_RIGHT: Answers = Answers {
     right: QUESTIONS,
     wrong: 0,
@@ -114,16 +120,11 @@ async fn with_prepared_statements_off_every_client_gets_its_own_answers() {
     assert_eq!(both(first.clone(), second, true).await, [ALL_RIGHT; 2]);
 
     // One connection of the server did it all.
-    let pids: std::collections::BTreeSet<i32> =
-        futures_util::future::join_all((0..10).map(|_| async {
-            sqlx::query_scalar("SELECT pg_backend_pid()")
-                .fetch_one(&first)
-                .await
-                .unwrap()
-        }))
-        .await
-        .into_iter()
-        .collect();
+    let mut pids = std::collections::BTreeSet::new();
+    for pid in futures_util::future::join_all((0..10).map(|_| pid(&first))).await {
+        let pid = pid.unwrap_or_else(|error| panic!("{error}\n{}", bouncer.log_tail()));
+        pids.insert(pid);
+    }
     assert_eq!(pids.len(), 1);
 }
 
@@ -352,10 +353,7 @@ async fn a_recent_pgbouncer_keeps_prepared_statements() {
     assert!(bouncer.version().await.unwrap() >= (1, 21));
     let url = bouncer.url(&url);
     let (first, second) = (connect(&url, true).await, connect(&url, true).await);
-    assert_eq!(
-        both(first.clone(), second.clone(), true).await,
-        [ALL_RIGHT; 2]
-    );
+    assert_eq!(both(first.clone(), second.clone(), true).await, [ALL_RIGHT; 2]);
 
     // They are prepared statements of the server's, under names of pgbouncer's.
     let kept: i64 =

@@ -127,7 +127,9 @@ impl Dedicated {
 
     /// Draws the conclusions from how the operation ended.
     pub(super) fn ended<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        let Some(lease) = &mut self.lease else { return result };
+        let Some(lease) = &mut self.lease else {
+            return result;
+        };
         let result = result.map_err(|error| of_handle(&lease.node().label, error));
         let verdict = result.as_ref().err().map(|error| self.view.verdict(error, false));
         lease.spoil();
@@ -205,7 +207,9 @@ impl Guard {
 
 impl Drop for Dedicated {
     fn drop(&mut self) {
-        let Some(mut lease) = self.lease.take() else { return };
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
         let client = self.view.client.clone();
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if !self.spent => {

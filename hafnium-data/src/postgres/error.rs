@@ -125,7 +125,9 @@ pub enum Detail {
         node: String,
     },
     /// `prepared_statements` is off, so that there is a pooler which has no sessions to give.
-    #[error("{what} needs a session of the server, and with prepared_statements = false there is none: use a database entry whose url leads past the pooler")]
+    #[error(
+        "{what} needs a session of the server, and with prepared_statements = false there is none: use a database entry whose url leads past the pooler"
+    )]
     NeedsSession {
         /// What was asked for.
         what: &'static str,

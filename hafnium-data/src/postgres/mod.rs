@@ -63,3 +63,7 @@ pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/postgres.md")]
+mod guide {}

@@ -97,7 +97,10 @@ impl View {
         let waited_for = "the reply to a statement";
         let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::RolledBack, run).await;
         match result {
-            Ok(value) => self.commit(lease, deadline, &PendingToken::default()).await.map(|()| value),
+            Ok(value) => self
+                .commit(lease, deadline, &PendingToken::default())
+                .await
+                .map(|()| value),
             Err(error) => {
                 match self.verdict(&error, false).consequence {
                     Consequence::Keep => {

@@ -164,7 +164,8 @@ impl View {
             let cut = lease.cut();
             let enclosed = self.client.opening.encloses(&statement);
             let result = if enclosed {
-                self.enclosed(&mut lease, deadline, statement.clone(), &operation).await
+                self.enclosed(&mut lease, deadline, statement.clone(), &operation)
+                    .await
             } else {
                 let running = operation(&mut lease.connection().link, statement.clone());
                 let waited_for = "the reply to a statement";

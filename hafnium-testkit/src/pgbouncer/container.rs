@@ -26,7 +26,9 @@ impl Contained {
             .with_copy_to(INI, settings.ini(port, USERS).into_bytes())
             .with_copy_to(USERS, settings.users().into_bytes());
         let container = request.start().await.map_err(|error| {
-            refused(format!("{error}; scripts/with-docker brings a daemon and the image"))
+            refused(format!(
+                "{error}; scripts/with-docker brings a daemon and the image"
+            ))
         })?;
         Ok(Contained {
             _container: container,

@@ -29,7 +29,9 @@ pub struct PgBouncer {
 enum Server {
     Installed(Process),
     #[cfg(feature = "dev-services")]
-    Contained { _container: container::Contained },
+    Contained {
+        _container: container::Contained,
+    },
 }
 
 /// How long a login or an answer of it may take.

@@ -80,7 +80,11 @@ mod tests {
             max_prepared_statements: None,
             ignore_startup_parameters: String::new(),
         };
-        assert!(!settings.ini(6432, "users.txt").contains("max_prepared_statements"));
+        assert!(
+            !settings
+                .ini(6432, "users.txt")
+                .contains("max_prepared_statements")
+        );
         settings.max_prepared_statements = Some(0);
         assert!(
             settings

@@ -93,7 +93,9 @@ impl Postgres {
         client.opening.session("listen()")?;
         let channels: Vec<String> = channels.into_iter().map(Into::into).collect();
         if channels.is_empty() {
-            return Err(Error::Configuration("listen: expected at least one channel".into()));
+            return Err(Error::Configuration(
+                "listen: expected at least one channel".into(),
+            ));
         }
         let deadline = self.view().deadline();
         let (sender, events) = mpsc::channel(BUFFER);
