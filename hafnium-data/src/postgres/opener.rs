@@ -131,6 +131,11 @@ impl Opener {
         }
     }
 
+    /// How a login is made now.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.credentials.sign(&self.options)
+    }
+
     /// A connection of its own, outside the pool, with `options` changed by `change`.
     pub(crate) async fn open_apart(
         &self,

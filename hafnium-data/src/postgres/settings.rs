@@ -68,6 +68,11 @@ pub struct PostgresSettings {
     /// by a plain `EXPLAIN` on a connection of its own, which executes nothing.
     #[serde(default)]
     pub slow_statement_plan: bool,
+    /// Whether the server keeps prepared statements for us; default `true`. `false` for a pooler in transaction mode
+    /// that can't: pgbouncer before 1.21, or with `max_prepared_statements = 0`. Then each statement runs in a
+    /// transaction of its own, and what needs a session (`listen`, `acquire`, migrations) is refused.
+    #[serde(default = "defaults::prepared_statements")]
+    pub prepared_statements: bool,
     /// How far behind the primary a replica may be to be read from; default 10 s.
     #[serde(default = "defaults::max_lag")]
     pub max_lag: Duration,
@@ -118,6 +123,9 @@ mod defaults {
     pub(super) fn slow_statement() -> Duration {
         Duration::from_secs(1)
     }
+    pub(super) fn prepared_statements() -> bool {
+        true
+    }
     pub(super) fn max_lag() -> Duration {
         Duration::from_secs(10)
     }
@@ -149,6 +157,7 @@ impl PostgresSettings {
             idle_in_transaction_timeout: None,
             slow_statement: defaults::slow_statement(),
             slow_statement_plan: false,
+            prepared_statements: defaults::prepared_statements(),
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),

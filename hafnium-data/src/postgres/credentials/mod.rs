@@ -168,6 +168,11 @@ impl Credentials {
         Ok((state.adopted.sign(options), seal))
     }
 
+    /// `options` with the pair in use, whether it works or not.
+    pub(crate) fn sign(&self, options: &PgConnectOptions) -> PgConnectOptions {
+        self.state().adopted.sign(options)
+    }
+
     /// `node` let a login with `seal` in.
     pub(crate) fn accepted(&self, node: NodeId, seal: &Seal) {
         if seal.is_current() {

@@ -37,7 +37,9 @@ impl SlowStatements {
         Self {
             database: component.to_owned(),
             limit: (!limit.is_zero()).then_some(limit),
-            plans: settings.slow_statement_plan.then(|| Plans::new(tracker.clone())),
+            // Through a pooler in transaction mode a prepared statement is not found again.
+            plans: (settings.slow_statement_plan && settings.prepared_statements)
+                .then(|| Plans::new(tracker.clone())),
         }
     }
 
