@@ -83,7 +83,9 @@ pub(crate) struct NodeInstruments {
     pub(crate) connections: UpDown,
     primary: Gauge,
     standby: Gauge,
-    pub(crate) deposed: Counter,
+    deposed: Gauge,
+    pub(crate) refused: Counter,
+    pub(crate) failover: Histogram,
 }
 
 impl NodeInstruments {
@@ -101,17 +103,27 @@ impl NodeInstruments {
                 .with(&[pool, at]),
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
-            deposed: metrics
+            deposed: role.with(&[pool, at, ("role", "deposed")]),
+            refused: metrics
                 .counter(
-                    "hafnium.postgres.deposed",
-                    "{event}",
-                    "Times a node was cut because it must not take writes",
+                    "hafnium.postgres.deposed_writes_refused",
+                    "{operation}",
+                    "Operations cut off a node that must not take writes any more",
+                )
+                .with(&[pool, at]),
+            failover: metrics
+                .histogram(
+                    "hafnium.postgres.failover.duration",
+                    "s",
+                    "From the loss of the primary until this node took its place",
+                    SECONDS,
                 )
                 .with(&[pool, at]),
         }
     }
 
-    pub(crate) fn role(&self, primary: bool, standby: bool) {
+    pub(crate) fn role(&self, primary: bool, standby: bool, deposed: bool) {
+        self.deposed.set(f64::from(u8::from(deposed)));
         self.primary.set(f64::from(u8::from(primary)));
         self.standby.set(f64::from(u8::from(standby)));
     }

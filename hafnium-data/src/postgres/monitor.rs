@@ -174,8 +174,9 @@ impl Monitor {
                 let (Some(node), Some(instruments)) = (self.node(id), self.instruments.get(id.0)) else {
                     return;
                 };
+                // Each would otherwise have been written, or acknowledged, by a node that must not.
+                instruments.refused.add(node.in_use() as u64);
                 node.cut();
-                instruments.deposed.add(1);
                 match reason {
                     CutReason::Deposed => tracing::warn!(
                         node = node.label,
@@ -201,6 +202,11 @@ impl Monitor {
                     node.opener.warm(self.warm.saturating_sub(open));
                 }
             }
+            Action::TookOver(id, gap) => {
+                if let Some(instruments) = self.instruments.get(id.0) {
+                    instruments.failover.record(gap.as_secs_f64());
+                }
+            }
         }
     }
 
@@ -213,7 +219,8 @@ impl Monitor {
             let state = topology.node(node.id);
             let up = state.is_some_and(|state| state.phase == Phase::Up);
             let standby = matches!(state.and_then(|state| state.role()), Some(Role::Standby { .. }));
-            instruments.role(snapshot.writer == Ok(node.id), up && standby);
+            let deposed = up && topology.deposed(node.id);
+            instruments.role(snapshot.writer == Ok(node.id), up && standby, deposed);
         }
         let panic = topology.tempo(now) == Tempo::Panic;
         if panic && !self.panicking.swap(panic, Ordering::Relaxed) {

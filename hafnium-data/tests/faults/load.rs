@@ -15,7 +15,7 @@ use super::mix::{Kind, Pace};
 use super::report::{Ack, Failure, Report};
 
 /// Requests against one handle until [`Load::stop`].
-pub struct Load {
+pub(crate) struct Load {
     shared: Arc<Shared>,
     workers: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -44,7 +44,7 @@ struct Seen {
 impl Load {
     /// Makes the tables. `payments` lets an id in twice, so that a write that was repeated shows; where writes are
     /// idempotent it does not.
-    pub async fn prepare(postgres: &Postgres, idempotent: bool) -> Result<(), sqlx::Error> {
+    pub(crate) async fn prepare(postgres: &Postgres, idempotent: bool) -> Result<(), sqlx::Error> {
         let unique = if idempotent { "UNIQUE" } else { "" };
         for statement in [
             "CREATE TABLE payments (id bigint NOT NULL, port int NOT NULL DEFAULT inet_server_port())"
@@ -61,7 +61,7 @@ impl Load {
     }
 
     /// Starts the workers on the current runtime.
-    pub fn start(postgres: &Postgres, pace: Pace) -> Load {
+    pub(crate) fn start(postgres: &Postgres, pace: Pace) -> Load {
         let referee = Referee::new();
         let shared = Arc::new(Shared {
             pace,
@@ -83,7 +83,7 @@ impl Load {
     ///
     /// # Panics
     /// When that takes more than 30 s.
-    pub async fn more(&self, count: usize) {
+    pub(crate) async fn more(&self, count: usize) {
         let acknowledged = || self.shared.seen.lock().unwrap().acks.len();
         let goal = acknowledged() + count;
         let end = Instant::now() + Duration::from_secs(30);
@@ -99,7 +99,7 @@ impl Load {
     }
 
     /// Lets no request arrive any more and waits for those under way, which their deadline bounds.
-    pub async fn stop(self) -> Report {
+    pub(crate) async fn stop(self) -> Report {
         self.shared.stop.cancel();
         for worker in self.workers {
             worker.await.unwrap();
