@@ -84,6 +84,7 @@ pub(crate) struct NodeInstruments {
     primary: Gauge,
     standby: Gauge,
     deposed: Gauge,
+    lag: Gauge,
     pub(crate) refused: Counter,
     pub(crate) failover: Histogram,
 }
@@ -104,6 +105,13 @@ impl NodeInstruments {
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
             deposed: role.with(&[pool, at, ("role", "deposed")]),
+            lag: metrics
+                .gauge(
+                    "hafnium.postgres.replay_lag",
+                    "s",
+                    "For how long the primary has had what the node has not replayed",
+                )
+                .with(&[pool, at]),
             refused: metrics
                 .counter(
                     "hafnium.postgres.deposed_writes_refused",
@@ -126,5 +134,12 @@ impl NodeInstruments {
         self.deposed.set(f64::from(u8::from(deposed)));
         self.primary.set(f64::from(u8::from(primary)));
         self.standby.set(f64::from(u8::from(standby)));
+    }
+
+    /// A lag that is not known, as of a node that is out of reach, stays what it was.
+    pub(crate) fn lag(&self, lag: Option<Duration>) {
+        if let Some(lag) = lag {
+            self.lag.set(lag.as_secs_f64());
+        }
     }
 }

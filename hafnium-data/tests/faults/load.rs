@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::{Classify, Outcome};
-use hafnium_data::postgres::{Postgres, View, classify};
+use hafnium_data::postgres::{Postgres, Token, View, classify};
 use hafnium_testkit::Referee;
 use hafnium_testkit::referee::{Ticket, Witness};
 use tokio::time::Instant;
@@ -211,26 +211,27 @@ impl Shared {
         Ok(())
     }
 
-    /// Without a receipt nothing is promised, so that only the answer counts.
+    /// Under the token of the own write, which must be seen. Without one nothing is promised, only an answer.
     async fn read_replica(&self, view: &View, own: Option<&Receipt>) -> Result<(), sqlx::Error> {
-        let Some(receipt) = own else {
+        let Some(Receipt { id, token }) = own else {
             return there(&view.reader(), self.newest.load(Ordering::Relaxed))
                 .await
                 .map(drop);
         };
-        there(&receipt.reader(view), receipt.id).await.map(drop)
+        let check = self.witness.read(*id);
+        if there(&view.reader_after(*token), *id).await? {
+            check.found();
+        } else {
+            check.absent();
+        }
+        Ok(())
     }
 }
 
 /// A transaction of this worker, to be read back from a replica.
 struct Receipt {
     id: u64,
-}
-
-impl Receipt {
-    fn reader(&self, view: &View) -> View {
-        view.reader()
-    }
+    token: Token,
 }
 
 fn settle(ticket: Ticket, outcome: Outcome) {
@@ -261,7 +262,7 @@ where
 }
 
 async fn transaction(view: &View, idempotent: bool, id: i64) -> Result<(i32, Option<Receipt>), sqlx::Error> {
-    let port = view
+    let (port, token) = view
         .transaction(async |mut tx| {
             let pair = if idempotent {
                 "INSERT INTO pairs VALUES ($1) ON CONFLICT DO NOTHING"
@@ -269,8 +270,10 @@ async fn transaction(view: &View, idempotent: bool, id: i64) -> Result<(i32, Opt
                 "INSERT INTO pairs VALUES ($1)"
             };
             sqlx::query(pair).bind(id).execute(&mut *tx).await?;
-            insert(&mut *tx, idempotent, id).await
+            let port = insert(&mut *tx, idempotent, id).await?;
+            Ok::<_, sqlx::Error>((port, tx.token()))
         })
         .await?;
-    Ok((port, Some(Receipt { id: id as u64 })))
+    let receipt = token.get().map(|token| Receipt { id: id as u64, token });
+    Ok((port, receipt))
 }
