@@ -47,6 +47,33 @@ async fn without_a_fault_nothing_fails() {
     assert_eq!(bad, (0, Some(0), 0, 0));
 }
 
+/// When the connection that does it was opened, by the server's clock.
+const OPENED: &str = "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_standby_takes_writes_on_the_connections_it_had() {
+    let pace = Pace::light(7);
+    let trio = Trio::start(Off, &pace).await;
+    let standby = trio.cluster.connect(1, "ledger").await.unwrap();
+    println!("{}", trio.cluster.kill9(0).await.unwrap());
+    let before = standby
+        .query_one("SELECT clock_timestamp()::text", &[])
+        .await
+        .unwrap();
+    println!("{}", trio.cluster.promote(1).await.unwrap());
+    let inserted: i32 = sqlx::query_scalar("INSERT INTO payments (id) VALUES (1) RETURNING port")
+        .fetch_one(&trio.postgres)
+        .await
+        .unwrap();
+    assert_eq!(inserted, i32::from(trio.cluster.port(1)));
+    let opened: String = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT ({OPENED})::text")))
+        .fetch_one(&trio.postgres)
+        .await
+        .unwrap();
+    let before: String = before.get(0);
+    assert!(opened < before, "opened {opened}, promoted after {before}");
+}
+
 macro_rules! faults {
     ($($test:ident: $name:literal, $may_fail:expr, $timed:ident, $run:expr;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

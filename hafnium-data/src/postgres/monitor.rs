@@ -14,9 +14,7 @@ use super::instruments::NodeInstruments;
 use super::pool::Node;
 use super::probe::Probe;
 use super::route::Leader;
-use super::topology::{
-    Action, CutReason, Evidence, FailureKind, NoWriter, NodeId, Phase, Role, Tempo, Topology,
-};
+use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Tempo, Topology};
 
 /// What the router needs to know, republished at each change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,15 +136,7 @@ impl Monitor {
             .node(id)
             .and_then(|node| node.failure())
             .map(|failure| failure.kind);
-        match (topology.tempo(Instant::now()), kind) {
-            // More logins with the wrong password find nothing out and may lock the account.
-            (Tempo::Calm | Tempo::Worn, Some(FailureKind::Refused)) => Duration::from_secs(1),
-            (Tempo::Panic, Some(FailureKind::Refused)) => Duration::from_millis(250),
-            (Tempo::Panic, Some(FailureKind::Busy)) => Duration::from_millis(20),
-            (Tempo::Panic, _) => Duration::from_millis(5),
-            (Tempo::Worn, _) => Duration::from_millis(250),
-            (Tempo::Calm, _) => Duration::from_millis(450 + fastrand::u64(0..=100)),
-        }
+        topology.tempo(Instant::now()).pause(kind)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Topology> {

@@ -7,6 +7,7 @@
 mod failover;
 mod lag;
 mod node;
+mod tempo;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use failover::Failover;
 use lag::Lag;
 use node::NodeState;
 pub(crate) use node::{Evidence, Failure, FailureKind, Observation, Phase, Role};
+pub(crate) use tempo::Tempo;
 
 /// A node, by its place in the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,17 +58,6 @@ pub(crate) enum NoWriter {
     NoPrimary,
     /// Two servers say primary with the same timeline.
     SplitBrain,
-}
-
-/// How eagerly to probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tempo {
-    /// All is known.
-    Calm,
-    /// Something is suspect: find the primary as fast as can be.
-    Panic,
-    /// Panic did not help for long.
-    Worn,
 }
 
 /// For how long a panic may last.
