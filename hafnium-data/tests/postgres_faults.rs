@@ -19,8 +19,14 @@ use faults::figures::{Case, suite};
 use faults::lost::{self, Loss};
 use faults::mix::Pace;
 use faults::network::{self, CUTS};
+use std::time::Duration;
+
 use faults::trio::{POOL, Times, Trio};
-use faults::{planned, replica, split};
+use faults::{planned, replica, split, trio};
+use hafnium_core::Context;
+use hafnium_core::secret::Secret;
+use hafnium_data::postgres::{Postgres, PostgresSettings};
+use hafnium_testkit::PostgresCluster;
 use hafnium_testkit::postgres::StopMode;
 use hafnium_testkit::postgres::Synchronous::{AnyOne, Off};
 
@@ -72,6 +78,27 @@ async fn a_promoted_standby_takes_writes_on_the_connections_it_had() {
         .unwrap();
     let before: String = before.get(0);
     assert!(opened < before, "opened {opened}, promoted after {before}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warm_connections_that_could_not_be_opened_are_opened_later() {
+    let cluster = PostgresCluster::single().await.unwrap();
+    let url = cluster.create_database("ledger").await.unwrap();
+    let session = cluster.connect(0, "postgres").await.unwrap();
+    // The probe's own is the only one.
+    session
+        .batch_execute("ALTER DATABASE ledger CONNECTION LIMIT 1")
+        .await
+        .unwrap();
+    let settings = PostgresSettings::new(Secret::new(url));
+    let postgres = Postgres::connect(settings, &Context::standalone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(postgres.nodes()[0].idle, 0, "{:?}", postgres.nodes());
+    session
+        .batch_execute("ALTER DATABASE ledger CONNECTION LIMIT -1")
+        .await
+        .unwrap();
+    trio::warm(&postgres).await;
 }
 
 macro_rules! faults {

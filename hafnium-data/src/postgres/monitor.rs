@@ -155,7 +155,19 @@ impl Monitor {
         for action in actions {
             self.act(action);
         }
+        let fit = topology.node(id).is_some_and(|state| state.fit);
+        if fit && topology.tempo(now) == Tempo::Calm {
+            // A login may have failed since, or a connection been closed.
+            self.keep_warm(id);
+        }
         self.publish(&topology, now);
+    }
+
+    fn keep_warm(&self, id: NodeId) {
+        if let Some(node) = self.node(id) {
+            let open = node.pool.status().size;
+            node.opener.warm(self.warm.saturating_sub(open));
+        }
     }
 
     /// A user of the node saw a lost connection or the like: probe at once, and let others wait for the answer.
@@ -195,12 +207,7 @@ impl Monitor {
                     node.drain();
                 }
             }
-            Action::Warm(id) => {
-                if let Some(node) = self.node(id) {
-                    let open = node.pool.status().size;
-                    node.opener.warm(self.warm.saturating_sub(open));
-                }
-            }
+            Action::Warm(id) => self.keep_warm(id),
             Action::TookOver(id, gap) => {
                 if let Some(instruments) = self.instruments.get(id.0) {
                     instruments.failover.record(gap.as_secs_f64());

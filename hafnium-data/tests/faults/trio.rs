@@ -189,10 +189,15 @@ pub(crate) async fn connect(url: &str, timeout: Duration, max_lag: Duration) -> 
     settings.timeout = timeout.into();
     settings.max_lag = max_lag.into();
     let postgres = Postgres::connect(settings, &Context::standalone()).await.unwrap();
+    warm(&postgres).await;
+    postgres
+}
+
+/// Waits until the handle has two free connections to each node.
+pub(crate) async fn warm(postgres: &Postgres) {
     let end = Instant::now() + Duration::from_secs(20);
     while postgres.nodes().iter().any(|node| node.idle < 2) {
         assert!(Instant::now() < end, "not warm: {:?}", postgres.nodes());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    postgres
 }
