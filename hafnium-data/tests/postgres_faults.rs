@@ -15,12 +15,12 @@
 
 mod faults;
 
-use faults::figures::{Case, suite};
+use std::time::Duration;
+
+use faults::figures::{Case, alone, suite};
 use faults::lost::{self, Loss};
 use faults::mix::Pace;
 use faults::network::{self, CUTS};
-use std::time::Duration;
-
 use faults::trio::{POOL, Times, Trio};
 use faults::{planned, replica, split, trio};
 use hafnium_core::Context;
@@ -38,6 +38,7 @@ const HELD: u64 = POOL as u64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_fault_nothing_fails() {
+    let _alone = alone().await;
     let pace = Pace::light(7);
     let trio = Trio::start(AnyOne, &pace).await;
     let load = trio.load(pace).await;
@@ -58,6 +59,7 @@ const OPENED: &str = "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_standby_takes_writes_on_the_connections_it_had() {
+    let _alone = alone().await;
     let pace = Pace::light(7);
     let trio = Trio::start(Off, &pace).await;
     let standby = trio.cluster.connect(1, "ledger").await.unwrap();
@@ -82,6 +84,7 @@ async fn a_promoted_standby_takes_writes_on_the_connections_it_had() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn warm_connections_that_could_not_be_opened_are_opened_later() {
+    let _alone = alone().await;
     let cluster = PostgresCluster::single().await.unwrap();
     let url = cluster.create_database("ledger").await.unwrap();
     let session = cluster.connect(0, "postgres").await.unwrap();

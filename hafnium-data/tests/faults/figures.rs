@@ -143,6 +143,15 @@ impl Case {
 /// One test measures at a time.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// Where times are measured, keeps every other test that asks waiting until it is dropped.
+pub(crate) async fn alone() -> Option<tokio::sync::MutexGuard<'static, ()>> {
+    if Runs::wanted(1).measured {
+        Some(ONE.lock().await)
+    } else {
+        None
+    }
+}
+
 /// Makes a fault happen as often as wanted, and writes the rows of its case as a part of the suite's figures.
 ///
 /// # Panics
@@ -153,11 +162,7 @@ where
     F: Future<Output = Outcome>,
 {
     let runs = Runs::wanted(many);
-    let alone = if runs.measured {
-        Some(ONE.lock().await)
-    } else {
-        None
-    };
+    let alone = alone().await;
     let mut ended_early = 0;
     for seed in runs.seeds() {
         println!("{}, seed {seed}", case.name);
