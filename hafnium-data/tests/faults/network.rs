@@ -12,7 +12,7 @@ use super::figures::Outcome;
 use super::lost::proven;
 use super::mix::Pace;
 use super::report::rows;
-use super::trio::{AFTER, OPERATOR, READY, Times, Trio};
+use super::trio::{AFTER, OPERATOR, PATIENCE, READY, Times, Trio};
 
 /// F7: the primary vanishes behind a path that swallows everything, and no reset ever tells. Its machine is gone too:
 /// an operator promotes.
@@ -52,7 +52,7 @@ pub(crate) async fn commit_cut(synchronous: Synchronous, pace: Pace) -> Outcome 
     let load = trio.load(pace).await;
     for cut in 1..=CUTS {
         proxy.swallow_reply_to("COMMIT");
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         while proxy.counters().resets < cut {
             assert!(Instant::now() < end, "no COMMIT came by: {}", proxy.counters());
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::figures::Outcome;
 use super::mix::Pace;
-use super::trio::{AFTER, Times, Trio};
+use super::trio::{AFTER, PATIENCE, Times, Trio};
 
 /// The replay of one standby is paused for longer than a reader tolerates: it is left, and taken again afterwards.
 pub(crate) async fn paused(synchronous: Synchronous, pace: Pace) -> Outcome {
@@ -26,7 +26,7 @@ pub(crate) async fn paused(synchronous: Synchronous, pace: Pace) -> Outcome {
 /// Waits until readers do, or do not, get answers of the second node.
 async fn read_by(trio: &Trio, wanted: bool) {
     let port = i32::from(trio.cluster.port(1));
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     loop {
         let mut seen = false;
         for _ in 0..20 {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::figures::Outcome;
 use super::mix::Pace;
 use super::report::rows;
-use super::trio::{AFTER, Times, Trio};
+use super::trio::{AFTER, PATIENCE, Times, Trio};
 
 /// Writes stop until one of the two is gone. What the losing node took before is counted apart.
 pub(crate) async fn brain(synchronous: Synchronous, pace: Pace) -> Outcome {
@@ -25,7 +25,7 @@ pub(crate) async fn brain(synchronous: Synchronous, pace: Pace) -> Outcome {
         trio.timeline(winner).await,
         "the same timeline on both"
     );
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while trio.postgres.nodes().iter().any(|node| node.in_use > 0) {
         assert!(Instant::now() < end, "{:?}", trio.postgres.nodes());
         tokio::time::sleep(Duration::from_millis(1)).await;
