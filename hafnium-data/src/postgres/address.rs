@@ -13,8 +13,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::credentials::refuses;
 use super::resolver::Resolver;
-use super::sqlstate;
 use super::url::Host;
 
 /// One place to connect to.
@@ -125,7 +125,7 @@ impl Address {
             match login.unwrap_or_else(|_| silent()) {
                 Ok(link) => return Ok(link),
                 // Another address would say the same, and the account might get locked.
-                Err(error) if refuses_login(&error) => return Err(error),
+                Err(error) if refuses(&error) => return Err(error),
                 Err(error) => last = Some(error),
             }
         }
@@ -152,9 +152,4 @@ impl Address {
             }
         }
     }
-}
-
-fn refuses_login(error: &sqlx::Error) -> bool {
-    let state = error.as_database_error().and_then(|error| error.code());
-    state.is_some_and(|state| sqlstate::refuses_login(&state))
 }

@@ -16,7 +16,11 @@
 
 mod address;
 mod attempts;
+mod capacity;
 mod client;
+mod copy;
+mod credentials;
+mod dedicated;
 mod environment;
 mod error;
 mod exactly_once;
@@ -24,6 +28,7 @@ mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod listen;
 mod marker;
 mod migrations;
 mod monitor;
@@ -31,6 +36,7 @@ mod opener;
 mod operation;
 mod parameter;
 mod pool;
+mod pooled;
 mod probe;
 mod reads;
 mod resolver;
@@ -41,6 +47,7 @@ mod scout;
 mod session;
 mod settings;
 mod shown;
+mod slow;
 mod sqlstate;
 mod statement;
 mod tenure;
@@ -48,14 +55,18 @@ mod tls;
 mod token;
 mod topology;
 mod transaction;
+mod unguarded;
 mod url;
 mod view;
 #[cfg(target_os = "linux")]
 mod wire;
 
+pub use capacity::Capacity;
+pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;
 pub use handle::Postgres;
+pub use listen::{Event, Listener, Lost};
 pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
@@ -64,3 +75,7 @@ pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/postgres.md")]
+mod guide {}

@@ -11,11 +11,12 @@ use sqlx::{ConnectOptions, Row};
 use tokio::time::Instant;
 
 use super::address::{Address, Spot};
+use super::credentials::{Credentials, Seal, refuses};
 use super::error::verdict;
 use super::scout;
 use super::sqlstate::{self, Consequence, Stage};
 use super::tls;
-use super::topology::{Evidence, Failure, FailureKind, Observation, Role};
+use super::topology::{Evidence, Failure, FailureKind, NodeId, Observation, Role};
 
 /// For a new probe connection: TCP, TLS, authentication and the answer.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -35,17 +36,26 @@ SELECT pg_is_in_recovery(), \
 
 /// Asks one node, keeping its connection warm between questions, and finds it again when its name moves.
 pub(crate) struct Probe {
-    options: PgConnectOptions,
-    address: Arc<Address>,
+    door: Arc<Door>,
     link: Option<Link>,
     /// Where a primary was seen last.
     served: Option<Spot>,
     elsewhere: Pin<Box<dyn Future<Output = Found> + Send>>,
 }
 
+/// How a node is logged in to by those who watch it.
+pub(crate) struct Door {
+    pub(crate) node: NodeId,
+    /// Without user and password.
+    pub(crate) options: PgConnectOptions,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) address: Arc<Address>,
+}
+
 /// A connection and where it leads.
 pub(crate) struct Link {
     connection: PgConnection,
+    seal: Seal,
     spot: Spot,
 }
 
@@ -63,13 +73,37 @@ impl Found {
     }
 }
 
+impl Door {
+    /// Logs in at one spot and asks.
+    async fn enter(&self, spot: Spot) -> Result<(Link, Observation), Arc<sqlx::Error>> {
+        let admission = self.credentials.admission_now(self.node, &self.options);
+        let (options, seal) = admission.map_err(|error| error.0)?;
+        let connection = self.address.connect_at(&options, spot).await.map_err(Arc::new);
+        if let Err(error) = &connection
+            && refuses(error)
+        {
+            self.credentials.refused(self.node, &seal, error);
+        }
+        let mut connection = connection?;
+        let seen = question(&mut connection).await?;
+        let link = Link {
+            connection,
+            seal: seal.apart(),
+            spot,
+        };
+        Ok((link, seen))
+    }
+}
+
 impl Probe {
-    pub(crate) fn new(options: PgConnectOptions, address: Arc<Address>) -> Self {
-        let options = options.disable_statement_logging();
+    pub(crate) fn new(door: Door) -> Self {
+        let door = Arc::new(Door {
+            options: door.options.disable_statement_logging(),
+            ..door
+        });
         Self {
-            elsewhere: Box::pin(scout::primary_elsewhere(options.clone(), address.clone())),
-            options,
-            address,
+            elsewhere: Box::pin(scout::primary_elsewhere(door.clone())),
+            door,
             link: None,
             served: None,
         }
@@ -86,7 +120,7 @@ impl Probe {
                 self.look_elsewhere_again();
                 Some(found)
             }
-            found = ask_at(&self.options, &self.address, link, &mut tell) => found,
+            found = ask_at(&self.door, link, &mut tell) => found,
         };
         if let Some(found) = found {
             self.adopt(found, tell);
@@ -103,8 +137,7 @@ impl Probe {
     }
 
     fn look_elsewhere_again(&mut self) {
-        let looking = scout::primary_elsewhere(self.options.clone(), self.address.clone());
-        self.elsewhere = Box::pin(looking);
+        self.elsewhere = Box::pin(scout::primary_elsewhere(self.door.clone()));
     }
 
     fn adopt(&mut self, found: Found, mut tell: impl FnMut(Instant, Evidence)) {
@@ -112,8 +145,8 @@ impl Probe {
         let served = self.served;
         let primary = found.is_writable_primary();
         // Before it is told: what is logged in to from then on is the new address.
-        self.address.found_at(spot);
-        self.address.settle(primary);
+        self.door.address.found_at(spot);
+        self.door.address.settle(primary);
         self.link = Some(found.link);
         if primary {
             self.served = Some(spot);
@@ -128,14 +161,21 @@ impl Probe {
 
 /// Asks over `link`, or over a new connection without one; what failed or was late is told.
 async fn ask_at(
-    options: &PgConnectOptions,
-    address: &Address,
-    link: Option<Link>,
+    door: &Door,
+    mut link: Option<Link>,
     tell: &mut impl FnMut(Instant, Evidence),
 ) -> Option<Found> {
-    let asked = Instant::now();
-    let Some(mut link) = link else {
-        return match connect(options, address).await {
+    let mut asked = Instant::now();
+    let address = &door.address;
+    if link.as_ref().is_some_and(|link| !link.seal.is_current()) {
+        // Its credentials were replaced. What a lagging standby refuses must not look like a failure.
+        if let Ok(found) = connect(door).await {
+            return Some(found);
+        }
+        asked = Instant::now();
+    }
+    let Some(mut link) = link.take() else {
+        return match connect(door).await {
             Ok(found) => Some(found),
             Err(failure) => {
                 address.settle(false);
@@ -172,8 +212,8 @@ async fn ask_at(
 }
 
 /// Looks for the node at every address it may have.
-async fn connect(options: &PgConnectOptions, address: &Address) -> Result<Found, Failure> {
-    let spots = match tokio::time::timeout(BUDGET, address.spots()).await {
+async fn connect(door: &Door) -> Result<Found, Failure> {
+    let spots = match tokio::time::timeout(BUDGET, door.address.spots()).await {
         Ok(spots) => spots.map_err(|error| failure(&error))?,
         Err(_) => {
             return Err(Failure {
@@ -182,34 +222,18 @@ async fn connect(options: &PgConnectOptions, address: &Address) -> Result<Found,
             });
         }
     };
-    look_at(options, address, &spots.all).await
+    look_at(door, &spots.all).await
 }
 
 /// Asks at all `spots` at once: the first writable primary, else whoever else answered, in the order of the spots.
-pub(crate) async fn look_at(
-    options: &PgConnectOptions,
-    address: &Address,
-    spots: &[Spot],
-) -> Result<Found, Failure> {
+pub(crate) async fn look_at(door: &Door, spots: &[Spot]) -> Result<Found, Failure> {
     let mut looks: FuturesUnordered<_> = spots
         .iter()
         .enumerate()
         .map(|(place, spot)| async move {
             let asked = Instant::now();
-            let look = async {
-                let mut connection = address.connect_at(options, *spot).await?;
-                let seen = question(&mut connection).await?;
-                Ok::<_, sqlx::Error>((connection, seen))
-            };
-            let found = match tokio::time::timeout(BUDGET, look).await {
-                Ok(Ok((connection, seen))) => Ok(Found {
-                    link: Link {
-                        connection,
-                        spot: *spot,
-                    },
-                    asked,
-                    seen,
-                }),
+            let found = match tokio::time::timeout(BUDGET, door.enter(*spot)).await {
+                Ok(Ok((link, seen))) => Ok(Found { link, asked, seen }),
                 Ok(Err(error)) => Err(failure(&error)),
                 Err(_) => Err(Failure {
                     kind: FailureKind::Silent,
@@ -248,7 +272,8 @@ fn is_writable_primary(seen: &Observation) -> bool {
 }
 
 async fn question(link: &mut PgConnection) -> Result<Observation, sqlx::Error> {
-    let row = sqlx::query(QUESTION).fetch_one(link).await?;
+    // As one message, which a pooler can't tear apart.
+    let row = sqlx::raw_sql(QUESTION).fetch_one(link).await?;
     observation(&row)
 }
 

@@ -8,11 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
-use super::address::{Address, Spot};
-use super::probe::{Found, look_at};
+use super::address::Spot;
+use super::probe::{Door, Found, look_at};
 
 /// Between two questions about the name of a node that is well, at least.
 const CALM: Duration = Duration::from_millis(500);
@@ -28,7 +27,8 @@ const LONG: Duration = Duration::from_secs(30);
 /// Returns when a writable primary answers at an address of the name that is not the node's present one.
 ///
 /// Cancel-safe.
-pub(super) async fn primary_elsewhere(options: PgConnectOptions, address: Arc<Address>) -> Found {
+pub(super) async fn primary_elsewhere(door: Arc<Door>) -> Found {
+    let address = &door.address;
     let mut settled = address.settled();
     let mut tries = Tries::default();
     let mut trouble = Instant::now();
@@ -45,7 +45,7 @@ pub(super) async fn primary_elsewhere(options: PgConnectOptions, address: Arc<Ad
                     tries = Tries::default();
                     until
                 } else {
-                    match look_at(&options, &address, &others).await {
+                    match look_at(&door, &others).await {
                         Ok(found) if found.is_writable_primary() => return found,
                         _ => {
                             let left = address.current().is_some_and(|at| !spots.all.contains(&at));
