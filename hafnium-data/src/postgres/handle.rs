@@ -18,6 +18,7 @@ use super::credentials::Credentials;
 use super::exactly_once::Done;
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
+use super::occupancy::Occupancy;
 use super::opener::Opener;
 use super::pool::Node;
 use super::pooled::Opening;
@@ -165,29 +166,21 @@ impl Postgres {
             let label = host.to_string();
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
-            let gauge = measured.connections.clone();
+            let occupancy = Occupancy::new(cx.metrics(), name, &label, max);
             let id = NodeId(index);
             let address = Arc::new(Address::new(host, &resolver));
-            let opener = Opener::new(
-                id,
-                options.clone(),
-                address.clone(),
-                credentials.clone(),
-                budget,
-                tenure.clone(),
-                gauge,
-                tracker.clone(),
-            );
-            let node = Node::new(id, label, opener, tenure, max);
-            nodes.push(Arc::new(
-                node.map_err(|error| StartError::failed(&component, error))?,
-            ));
-            probes.push(Probe::new(Door {
+            let door = Arc::new(Door {
                 node: id,
                 options,
                 credentials: credentials.clone(),
                 address,
-            }));
+            });
+            let opener = Opener::new(door.clone(), budget, tenure.clone(), occupancy, tracker.clone());
+            let node = Node::new(id, label, opener, tenure, max);
+            nodes.push(Arc::new(
+                node.map_err(|error| StartError::failed(&component, error))?,
+            ));
+            probes.push(Probe::new(door));
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;

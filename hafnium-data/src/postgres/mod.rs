@@ -32,6 +32,7 @@ mod listen;
 mod marker;
 mod migrations;
 mod monitor;
+mod occupancy;
 mod opener;
 mod operation;
 mod parameter;

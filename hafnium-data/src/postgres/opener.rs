@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hafnium_core::metrics::UpDown;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::address::Address;
-use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::credentials::{Pair, Seal, refuses};
+use super::occupancy::Occupancy;
+use super::probe::Door;
 use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
-use super::topology::NodeId;
 
 /// Logins in flight per node. More would be a storm on a server that has just been promoted.
 const IN_FLIGHT: usize = 8;
@@ -27,25 +27,6 @@ pub(crate) struct Connection {
     pub(crate) nests: bool,
     /// How far its server said it is when it was last asked, as a replica.
     pub(crate) replayed: Option<Replayed>,
-    _counted: Counted,
-}
-
-/// Counts an open connection for as long as it lives.
-struct Counted {
-    gauge: UpDown,
-}
-
-impl Counted {
-    fn new(gauge: &UpDown) -> Self {
-        gauge.add(1);
-        Self { gauge: gauge.clone() }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.gauge.add(-1);
-    }
 }
 
 /// Why a login failed. Shared, because all who wait get the same answer.
@@ -65,14 +46,10 @@ const TRIES: usize = 3;
 
 /// Opens connections to one node.
 pub(crate) struct Opener {
-    node: NodeId,
-    /// Without user and password.
-    options: PgConnectOptions,
-    address: Arc<Address>,
-    credentials: Arc<Credentials>,
+    door: Arc<Door>,
     budget: Duration,
     tenure: Arc<Tenure>,
-    gauge: UpDown,
+    pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
     queue: Mutex<Queue>,
 }
@@ -86,23 +63,17 @@ struct Queue {
 
 impl Opener {
     pub(crate) fn new(
-        node: NodeId,
-        options: PgConnectOptions,
-        address: Arc<Address>,
-        credentials: Arc<Credentials>,
+        door: Arc<Door>,
         budget: Duration,
         tenure: Arc<Tenure>,
-        gauge: UpDown,
+        occupancy: Occupancy,
         tracker: TaskTracker,
     ) -> Self {
         Self {
-            node,
-            options,
-            address,
-            credentials,
+            door,
             budget,
             tenure,
-            gauge,
+            occupancy,
             tracker,
             queue: Mutex::default(),
         }
@@ -136,7 +107,7 @@ impl Opener {
 
     /// How a login is made now.
     pub(crate) fn options(&self) -> PgConnectOptions {
-        self.credentials.sign(&self.options)
+        self.door.credentials.sign(&self.door.options)
     }
 
     /// A connection of its own, outside the pool, with `options` changed by `change`.
@@ -144,15 +115,23 @@ impl Opener {
         &self,
         change: impl Fn(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        let admission = self.credentials.admission(self.node, &self.options).await;
+        let admission = self
+            .door
+            .credentials
+            .admission(self.door.node, &self.door.options)
+            .await;
         let (options, seal) = admission.map_err(LoginError::into_inner)?;
-        match self.address.connect(&change(options), self.budget).await {
+        match self.door.address.connect(&change(options), self.budget).await {
             Err(error) if refuses(&error) => {
                 let error = Arc::new(error);
-                self.credentials.refused(self.node, &seal, &error);
-                let admission = self.credentials.admission(self.node, &self.options).await;
+                self.door.credentials.refused(self.door.node, &seal, &error);
+                let admission = self
+                    .door
+                    .credentials
+                    .admission(self.door.node, &self.door.options)
+                    .await;
                 let (options, _) = admission.map_err(LoginError::into_inner)?;
-                self.address.connect(&change(options), self.budget).await
+                self.door.address.connect(&change(options), self.budget).await
             }
             done => done,
         }
@@ -160,7 +139,7 @@ impl Opener {
 
     /// Whether the node lets `pair` in. The connection is closed again.
     pub(crate) async fn try_login(&self, pair: &Pair) -> Result<(), sqlx::Error> {
-        self.connect(&pair.sign(&self.options)).await.map(drop)
+        self.connect(&pair.sign(&self.door.options)).await.map(drop)
     }
 
     /// Opens one connection without a caller; it serves whoever wants one next.
@@ -245,6 +224,7 @@ impl Opener {
     }
 
     async fn log_in(&self, pass: Pass) -> Result<Connection, LoginError> {
+        let begun = Instant::now();
         let cut = pass.cut().clone();
         let login = async {
             let mut tried = 1;
@@ -263,27 +243,31 @@ impl Opener {
             }
             result = login => result,
         }?;
+        self.occupancy.opened(begun.elapsed());
         Ok(Connection {
             link,
             pass: pass.sealed(seal),
             nests: false,
             replayed: None,
-            _counted: Counted::new(&self.gauge),
         })
     }
 
     /// One login with the credentials in use.
     async fn try_sealed(&self) -> Result<(PgConnection, Seal), LoginError> {
-        let (options, seal) = self.credentials.admission(self.node, &self.options).await?;
+        let (options, seal) = self
+            .door
+            .credentials
+            .admission(self.door.node, &self.door.options)
+            .await?;
         match self.connect(&options).await {
             Ok(link) => {
-                self.credentials.accepted(self.node, &seal);
+                self.door.credentials.accepted(self.door.node, &seal);
                 Ok((link, seal))
             }
             Err(error) => {
                 let error = Arc::new(error);
                 if refuses(&error) {
-                    self.credentials.refused(self.node, &seal, &error);
+                    self.door.credentials.refused(self.door.node, &seal, &error);
                 }
                 Err(LoginError(error))
             }
@@ -291,6 +275,6 @@ impl Opener {
     }
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-        self.address.connect(options, self.budget).await
+        self.door.address.connect(options, self.budget).await
     }
 }

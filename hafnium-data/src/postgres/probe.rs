@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use sqlx::Row;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{ConnectOptions, Row};
 use tokio::time::Instant;
 
 use super::address::{Address, Spot};
@@ -43,7 +43,7 @@ pub(crate) struct Probe {
     elsewhere: Pin<Box<dyn Future<Output = Found> + Send>>,
 }
 
-/// How a node is logged in to by those who watch it.
+/// How a node is logged in to.
 pub(crate) struct Door {
     pub(crate) node: NodeId,
     /// Without user and password.
@@ -96,11 +96,7 @@ impl Door {
 }
 
 impl Probe {
-    pub(crate) fn new(door: Door) -> Self {
-        let door = Arc::new(Door {
-            options: door.options.disable_statement_logging(),
-            ..door
-        });
+    pub(crate) fn new(door: Arc<Door>) -> Self {
         Self {
             elsewhere: Box::pin(scout::primary_elsewhere(door.clone())),
             door,
