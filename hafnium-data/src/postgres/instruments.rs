@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics, UpDown};
+use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics};
 use hafnium_core::{Classify, Outcome};
 
 use super::error::classify;
@@ -80,11 +80,12 @@ impl Instruments {
 
 /// What is recorded for one node.
 pub(crate) struct NodeInstruments {
-    pub(crate) connections: UpDown,
     primary: Gauge,
     standby: Gauge,
+    deposed: Gauge,
     lag: Gauge,
-    pub(crate) deposed: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) failover: Histogram,
 }
 
 impl NodeInstruments {
@@ -97,11 +98,9 @@ impl NodeInstruments {
             "1 when the node has the role and answers, else 0",
         );
         Self {
-            connections: metrics
-                .up_down("db.client.connection.count", "{connection}", "Open connections")
-                .with(&[pool, at]),
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
+            deposed: role.with(&[pool, at, ("role", "deposed")]),
             lag: metrics
                 .gauge(
                     "hafnium.postgres.replay_lag",
@@ -109,17 +108,26 @@ impl NodeInstruments {
                     "For how long the primary has had what the node has not replayed",
                 )
                 .with(&[pool, at]),
-            deposed: metrics
+            refused: metrics
                 .counter(
-                    "hafnium.postgres.deposed",
-                    "{event}",
-                    "Times a node was cut because it must not take writes",
+                    "hafnium.postgres.deposed_writes_refused",
+                    "{operation}",
+                    "Operations cut off a node that must not take writes any more",
+                )
+                .with(&[pool, at]),
+            failover: metrics
+                .histogram(
+                    "hafnium.postgres.failover.duration",
+                    "s",
+                    "From the loss of the primary until this node took its place",
+                    SECONDS,
                 )
                 .with(&[pool, at]),
         }
     }
 
-    pub(crate) fn role(&self, primary: bool, standby: bool) {
+    pub(crate) fn role(&self, primary: bool, standby: bool, deposed: bool) {
+        self.deposed.set(f64::from(u8::from(deposed)));
         self.primary.set(f64::from(u8::from(primary)));
         self.standby.set(f64::from(u8::from(standby)));
     }

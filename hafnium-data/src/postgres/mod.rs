@@ -15,7 +15,11 @@
 //! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
 
 mod attempts;
+mod capacity;
 mod client;
+mod copy;
+mod credentials;
+mod dedicated;
 mod environment;
 mod error;
 mod exactly_once;
@@ -23,12 +27,15 @@ mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod listen;
 mod marker;
 mod migrations;
 mod monitor;
+mod occupancy;
 mod opener;
 mod operation;
 mod pool;
+mod pooled;
 mod probe;
 mod reads;
 mod retention;
@@ -36,18 +43,23 @@ mod route;
 mod rows;
 mod settings;
 mod shown;
+mod slow;
 mod sqlstate;
 mod statement;
 mod tenure;
 mod token;
 mod topology;
 mod transaction;
+mod unguarded;
 mod url;
 mod view;
 
+pub use capacity::Capacity;
+pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;
 pub use handle::Postgres;
+pub use listen::{Event, Listener, Lost};
 pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
@@ -56,3 +68,7 @@ pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/postgres.md")]
+mod guide {}

@@ -90,7 +90,8 @@ impl Node {
         self.sweep();
     }
 
-    fn sweep(&self) {
+    /// Closes the idle connections that may not be given out again.
+    pub(crate) fn sweep(&self) {
         let stale = self
             .pool
             .retain(|connection, _| self.tenure.admits(&connection.pass));
@@ -164,6 +165,11 @@ impl Lease {
     /// The operation ended and the connection can serve the next one.
     pub(crate) fn settle(&mut self) {
         self.busy = false;
+    }
+
+    /// Whether it would be closed now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// The connection will not serve anyone else.

@@ -13,26 +13,80 @@ pub(crate) struct Statement {
     arguments: Option<PgArguments>,
     persistent: bool,
     prepared: Option<PgStatement>,
+    /// It is prepared only, and not run.
+    described: bool,
 }
 
 impl Statement {
     /// # Errors
     /// When an argument could not be encoded, or the statement would begin or end a transaction on a connection that
     /// the next caller gets.
-    pub(crate) fn take<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
+    pub(crate) fn take<'q>(query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
+        Self::of(query)?.without_control()
+    }
+
+    /// For a statement that is prepared only.
+    ///
+    /// # Errors
+    /// As [`Statement::take`].
+    pub(crate) fn to_prepare(sql: SqlStr) -> Result<Self, sqlx::Error> {
+        let described = true;
+        Ok(Self {
+            described,
+            ..Self::take(sql)?
+        })
+    }
+
+    /// The same for a connection that is the caller's alone, on which transactions may begin and end.
+    ///
+    /// # Errors
+    /// When an argument could not be encoded.
+    pub(crate) fn of<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
         let prepared = query.statement().cloned();
         let persistent = query.persistent();
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
-        let statement = Self {
+        Ok(Self {
             sql: query.sql(),
             arguments,
             persistent,
             prepared,
-        };
-        if statement.is_script() || !controls_transaction(statement.sql.as_str()) {
-            Ok(statement)
+            described: false,
+        })
+    }
+
+    fn without_control(self) -> Result<Self, sqlx::Error> {
+        if self.is_script() || !controls_transaction(self.sql.as_str()) {
+            Ok(self)
         } else {
             Err(Detail::TransactionControl.into())
+        }
+    }
+
+    /// The text, with whatever values stand in it.
+    pub(crate) fn text(&self) -> &str {
+        self.sql.as_str()
+    }
+
+    /// Whether the server makes a plan for it.
+    pub(crate) fn has_plan(&self) -> bool {
+        let word = after_comments(self.text())
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .next()
+            .unwrap_or_default();
+        let planned = ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE"];
+        !self.is_script() && planned.iter().any(|one| word.eq_ignore_ascii_case(one))
+    }
+
+    /// Whether it takes more than one message, so that a pooler may send the second one elsewhere.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.arguments.is_some() || self.described
+    }
+
+    /// The same without a name on the server, where another client would meet it.
+    pub(crate) fn unnamed(self) -> Self {
+        Self {
+            persistent: false,
+            ..self
         }
     }
 
@@ -77,7 +131,7 @@ fn after_comments(sql: &str) -> &str {
 }
 
 /// How long the comment is that `sql` begins with. As in the standard, and other than in C, they nest.
-fn block_comment(sql: &str) -> usize {
+pub(crate) fn block_comment(sql: &str) -> usize {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(mark) = sql[at..].find(['/', '*']) {
         at += mark;

@@ -25,6 +25,7 @@ use super::attempts::Attempts;
 use super::error::{Detail, detail, find, raw_loss, verdict};
 use super::operation::guarded;
 use super::pool::{Lease, Node};
+use super::pooled::Opening;
 use super::sqlstate::{Consequence, Stage, Verdict};
 use super::token::{PendingToken, Token};
 use super::topology::NodeId;
@@ -42,7 +43,11 @@ type Slot = Arc<Mutex<Option<Lease>>>;
 /// An open transaction, given to the closure of [`transaction`](super::Postgres::transaction).
 ///
 /// Dereferences to [`PgConnection`]: `.execute(&mut *tx)`. The library begins and ends the transaction; dropping the
-/// `Tx` only says that the closure is done with it.
+/// `Tx` only says that the closure is done with it. It must be gone when the closure's future ends: one that was kept
+/// can't be committed, and the transaction is rolled back ([`Detail::TxKept`](super::Detail::TxKept)).
+///
+/// [`savepoint`](Self::savepoint) is a transaction within it, [`token`](Self::token) tells replicas that have what it
+/// wrote.
 pub struct Tx {
     /// Taken by `drop` alone.
     lease: Option<Lease>,
@@ -85,10 +90,32 @@ impl Tx {
         self.token.clone()
     }
 
-    /// A transaction within the transaction: rolled back to here unless its own `commit` is called.
+    /// A transaction within the transaction: rolled back to here unless its own `commit` is called, which keeps it as a
+    /// part of the whole and makes nothing lasting by itself. A `begin` of sqlx on the `Tx` is the same.
+    ///
+    /// It is also how a statement may fail without the whole: after an error the server refuses everything up to the
+    /// savepoint's end, and goes on from there. Dropped, it is rolled back with the next statement of the `Tx`.
+    ///
+    /// ```no_run
+    /// # async fn example(ledger: &hafnium_data::postgres::Postgres) -> Result<(), sqlx::Error> {
+    /// ledger
+    ///     .transaction(async |mut tx| -> Result<(), sqlx::Error> {
+    ///         let mut attempt = tx.savepoint().await?;
+    ///         match sqlx::query("INSERT INTO names VALUES ('ada')").execute(&mut *attempt).await {
+    ///             Ok(_) => attempt.commit().await?,
+    ///             Err(_) => attempt.rollback().await?,
+    ///         }
+    ///         sqlx::query("UPDATE accounts SET attempts = attempts + 1").execute(&mut *tx).await?;
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Those of the server.
+    ///
+    /// Cancel-safety: dropping the future leaves the transaction to its end; do not go on with the `Tx` after it.
     pub async fn savepoint(&mut self) -> Result<Transaction<'_, Db>, sqlx::Error> {
         self.deref_mut().begin().await
     }
@@ -175,7 +202,9 @@ impl View {
         loop {
             let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
                 Ok(value) => {
-                    self.client.instruments.ended(started.elapsed(), &Ok(()));
+                    let took = started.elapsed();
+                    self.client.instruments.ended(took, &Ok(()));
+                    self.client.slow.tell_transaction(took);
                     return Ok(value);
                 }
                 Err(failed) => failed,
@@ -214,7 +243,7 @@ impl View {
         let mut lease = acquired.map_err(|error| Failed::new(error, None))?;
         let (node, cut) = (lease.node().clone(), lease.cut());
 
-        let begin = begin(&mut lease, self.read_only);
+        let begin = begin(&mut lease, &self.client.opening, self.read_only);
         let begun = guarded(
             &cut,
             &node.label,
@@ -255,7 +284,7 @@ impl View {
 
     /// Commits, and makes sure that what is returned tells the outcome by itself. A `token` that was asked for is
     /// filled by the same message.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         lease: &mut Lease,
         deadline: Deadline,
@@ -376,7 +405,7 @@ fn before_commit(node: &str, error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
+pub(super) fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
     Detail::LostBeforeCommit {
         node: node.to_owned(),
         reason,
@@ -384,11 +413,12 @@ fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
     .into()
 }
 
-async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error> {
-    let begin = match read_only {
-        ReadOnly::No => "BEGIN",
-        ReadOnly::Yes => "BEGIN READ ONLY",
-    };
+pub(super) async fn begin(
+    lease: &mut Lease,
+    opening: &Opening,
+    read_only: ReadOnly,
+) -> Result<(), sqlx::Error> {
+    let begin = opening.sql(read_only);
     let connection = lease.connection();
     if connection.nests {
         connection.link.execute(begin).await?;
@@ -402,7 +432,7 @@ async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error
 
 /// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
 /// connection is closed. An error that is no [`Detail`] says that the connection was lost.
-async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+pub(super) async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
     let (cut, node) = (lease.cut(), lease.node().clone());
     let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };
