@@ -81,10 +81,10 @@ impl Whole {
     }
 }
 
-/// The service, and how it was built: what is deployed is a release build, which `make figures` names.
+/// The service, and how it was built: what is deployed is built with the profile `deploy`, which `make figures` names.
 fn program() -> (PathBuf, &'static str) {
     match std::env::var_os("HAFNIUM_FIGURES_SERVICE") {
-        Some(path) => (path.into(), "release"),
+        Some(path) => (path.into(), "profile deploy"),
         None => (env!("CARGO_BIN_EXE_conformance").into(), "debug"),
     }
 }
@@ -97,7 +97,7 @@ fn resident(process: u32) -> f64 {
     kibibytes * 1024.0 / 1e6
 }
 
-/// How large the stripped release builds are that `make figures` made; not run where it did not.
+/// How large the stripped builds are that `make figures` made; not run where it did not.
 fn stripped_binaries() -> [Row; 3] {
     let size = |case, variable| {
         let path = std::env::var_os(variable);
