@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hafnium_core::metrics::UpDown;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::occupancy::Occupancy;
 use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
 use super::topology::NodeId;
@@ -27,25 +28,6 @@ pub(crate) struct Connection {
     pub(crate) nests: bool,
     /// How far its server said it is when it was last asked, as a replica.
     pub(crate) replayed: Option<Replayed>,
-    _counted: Counted,
-}
-
-/// Counts an open connection for as long as it lives.
-struct Counted {
-    gauge: UpDown,
-}
-
-impl Counted {
-    fn new(gauge: &UpDown) -> Self {
-        gauge.add(1);
-        Self { gauge: gauge.clone() }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.gauge.add(-1);
-    }
 }
 
 /// Why a login failed. Shared, because all who wait get the same answer.
@@ -71,7 +53,7 @@ pub(crate) struct Opener {
     credentials: Arc<Credentials>,
     budget: Duration,
     tenure: Arc<Tenure>,
-    gauge: UpDown,
+    pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
     queue: Mutex<Queue>,
 }
@@ -90,7 +72,7 @@ impl Opener {
         credentials: Arc<Credentials>,
         budget: Duration,
         tenure: Arc<Tenure>,
-        gauge: UpDown,
+        occupancy: Occupancy,
         tracker: TaskTracker,
     ) -> Self {
         Self {
@@ -99,7 +81,7 @@ impl Opener {
             credentials,
             budget,
             tenure,
-            gauge,
+            occupancy,
             tracker,
             queue: Mutex::default(),
         }
@@ -238,6 +220,7 @@ impl Opener {
     }
 
     async fn log_in(&self) -> Result<Connection, LoginError> {
+        let begun = Instant::now();
         let pass = self.tenure.pass();
         let cut = pass.cut().clone();
         let login = async {
@@ -257,12 +240,12 @@ impl Opener {
             }
             result = login => result,
         }?;
+        self.occupancy.opened(begun.elapsed());
         Ok(Connection {
             link,
             pass: pass.sealed(seal),
             nests: false,
             replayed: None,
-            _counted: Counted::new(&self.gauge),
         })
     }
 
