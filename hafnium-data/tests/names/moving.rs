@@ -12,7 +12,7 @@ use super::{NAME, NEW, OLD, Rig, address};
 use crate::faults::figures::Outcome;
 use crate::faults::load::Load;
 use crate::faults::mix::Pace;
-use crate::faults::trio::{AFTER, POOL, Trio};
+use crate::faults::trio::{AFTER, POOL, Times, Trio};
 
 /// For how long the name is believed.
 const TTL: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ pub(crate) async fn run(rig: Rig, cx: &Context, pace: Pace) -> (Outcome, Option<
         moved.duration_since(silence),
         seen.duration_since(moved),
     );
-    let outcome = trio.account(&report, None).await;
+    let outcome = trio.account(&report, &Times::default()).await;
     let first = report.first_write_after(seen);
     println!("first acknowledged write {first:?} after that");
     (outcome, first)
