@@ -26,6 +26,10 @@ pub(crate) struct Attempts {
     made: u32,
     /// The node that said it is read-only although it was the primary.
     read_only: Option<NodeId>,
+    /// What repeating once did not help against.
+    once: Option<&'static str>,
+    /// Nodes that other nodes are tried before.
+    avoided: Vec<NodeId>,
 }
 
 /// More tries than this only happen when something answers wrongly at once, each time.
@@ -44,7 +48,10 @@ impl Attempts {
         if !verdict.transient || !harmless || self.made >= MOST {
             return None;
         }
-        if verdict.code == "postgres.25006" {
+        if verdict.once && self.once.replace(verdict.code) == Some(verdict.code) {
+            return None;
+        }
+        if verdict.refuses_writes() {
             // The same node again, after the monitor confirmed it: the statement or the server is read-only by
             // setting, and no failover will change it.
             if node.is_some() && self.read_only == node {
@@ -52,14 +59,24 @@ impl Attempts {
             }
             self.read_only = node;
         }
-        // The first retry goes at once: after a failover the router has waited for the new primary already.
+        // The first retry goes at once, but for rivals, who would meet again: after a failover the router has waited for
+        // the new primary already.
         let ceiling = match self.made {
-            0 => 0,
+            0 if !verdict.is_conflict() => 0,
             made => 5_000_u64 << made.min(5),
         };
+        // On a standby the rival is the replay of the log, which goes on; other nodes are at another place in it.
+        if let Some(node) = node.filter(|node| verdict.is_conflict() && !self.avoided.contains(node)) {
+            self.avoided.push(node);
+        }
         self.made += 1;
         let pause = Duration::from_micros(fastrand::u64(0..=ceiling));
         (pause < remaining).then_some(pause)
+    }
+
+    /// Nodes that reads go to only when there is no other. Writes have no choice.
+    pub(crate) fn avoided(&self) -> &[NodeId] {
+        &self.avoided
     }
 }
 
@@ -94,6 +111,34 @@ mod tests {
         assert!(next(0).is_some());
         assert!(next(1).is_some(), "another node is another answer");
         assert!(next(1).is_none());
+    }
+
+    #[test]
+    fn what_repeating_does_not_help_against_is_repeated_once() {
+        let mut attempts = Attempts::default();
+        let mut next = |state| {
+            let verdict = verdict(state, Stage::Statement);
+            attempts.next(&verdict, Repeatable::WhenCertain, Some(NodeId(0)), LONG)
+        };
+        assert!(next("26000").is_some());
+        assert!(next("0A000").is_some(), "another reason");
+        assert!(next("0A000").is_none());
+        assert!(!tries("08P01", Stage::Statement, Repeatable::WhenCertain));
+        assert!(tries("08P01", Stage::Statement, Repeatable::Always));
+    }
+
+    #[test]
+    fn a_node_where_rivals_met_is_avoided_and_no_other() {
+        let mut attempts = Attempts::default();
+        let mut next = |state, node| {
+            let verdict = verdict(state, Stage::Statement);
+            attempts.next(&verdict, Repeatable::Always, Some(NodeId(node)), LONG);
+            attempts.avoided().to_vec()
+        };
+        assert_eq!(next("57P01", 0), []);
+        assert_eq!(next("40001", 1), [NodeId(1)]);
+        assert_eq!(next("40001", 1), [NodeId(1)]);
+        assert_eq!(next("40001", 2), [NodeId(1), NodeId(2)]);
     }
 
     #[test]

@@ -64,22 +64,24 @@ impl Client {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// A connection for `destination` by `deadline`. Every error is *not run*.
+    /// A connection for `destination` by `deadline`, to one of the `avoided` nodes only if there is no other. Every error
+    /// is *not run*.
     ///
     /// Cancel-safe.
     pub(crate) async fn acquire(
         &self,
         destination: Destination,
+        avoided: &[NodeId],
         deadline: Deadline,
     ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
+        let aim = Aim { destination, avoided };
         let mut snapshots = self.monitor.watch();
-        let mut refused: Option<LoginError> = None;
         loop {
             if self.is_closed() {
                 return Err(Detail::Closed.into());
             }
-            let Some(node) = self.route(destination, &mut snapshots, deadline, begun).await? else {
+            let Some(node) = self.route(aim, &mut snapshots, deadline, begun).await? else {
                 continue;
             };
             tokio::select! {
@@ -88,24 +90,23 @@ impl Client {
                     Ok(object) => {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
-                        if is_choice(&snapshots.borrow(), destination, node.id) {
+                        if is_choice(&snapshots.borrow(), aim, node.id) {
                             return Ok(lease);
                         }
                     }
                     Err(PoolError::Backend(error)) => {
                         self.login_failed(&node, &error)?;
-                        refused = Some(error);
                         // Bounded by the deadline below; the pause keeps a full server from being hammered.
                         let pause = Duration::from_millis(5 + fastrand::u64(0..=15));
                         tokio::time::sleep(pause.min(deadline.remaining())).await;
                     }
                     Err(_) => return Err(Detail::Closed.into()),
                 },
-                () = moved(&mut snapshots, destination, node.id) => {}
+                () = moved(&mut snapshots, aim, node.id) => {}
                 () = tokio::time::sleep_until(deadline.instant()) => {}
             }
             if deadline.is_past() {
-                return Err(pool_timeout(&node, begun, refused.as_ref()).into());
+                return Err(pool_timeout(&node, begun).into());
             }
         }
     }
@@ -113,17 +114,17 @@ impl Client {
     /// The node to go to now; `None` when it went away while it was chosen.
     async fn route(
         &self,
-        destination: Destination,
+        aim: Aim<'_>,
         snapshots: &mut watch::Receiver<Snapshot>,
         deadline: Deadline,
         begun: Instant,
     ) -> Result<Option<Arc<Node>>, sqlx::Error> {
-        let wait = snapshots.wait_for(|snapshot| choices(snapshot, destination).next().is_some());
+        let wait = snapshots.wait_for(|snapshot| choices(snapshot, aim).next().is_some());
         let chosen = match deadline.bound("a primary", wait).await {
-            Ok(Ok(snapshot)) => self.least_used(choices(&snapshot, destination)),
+            Ok(Ok(snapshot)) => self.least_used(choices(&snapshot, aim)),
             Ok(Err(_)) => return Err(Detail::Closed.into()),
             Err(_) => {
-                let wanted = match destination {
+                let wanted = match aim.destination {
                     Destination::Writer => "writable primary",
                     Destination::Reader => "node to read from",
                 };
@@ -168,36 +169,52 @@ impl Client {
     }
 }
 
-/// The nodes an operation may go to.
-fn choices(snapshot: &Snapshot, destination: Destination) -> impl Iterator<Item = NodeId> {
-    let readers: &[NodeId] = match destination {
+/// What an operation looks for: a node for its destination, one that is not avoided if there is one.
+#[derive(Clone, Copy)]
+struct Aim<'a> {
+    destination: Destination,
+    avoided: &'a [NodeId],
+}
+
+/// The nodes an operation may go to: replicas, else the primary, else replicas that it had better avoid.
+fn choices<'a>(snapshot: &'a Snapshot, aim: Aim<'a>) -> impl Iterator<Item = NodeId> + 'a {
+    let readers: &[NodeId] = match aim.destination {
         Destination::Writer => &[],
         Destination::Reader => &snapshot.readers,
     };
-    let writer = snapshot.writer.ok().filter(|_| readers.is_empty());
-    readers.iter().copied().chain(writer)
+    let avoids = |node: &NodeId| aim.avoided.contains(node);
+    let all_avoided = readers.iter().all(avoids);
+    let writer = snapshot.writer.ok().filter(|_| all_avoided);
+    let without_writer = writer.is_none() && all_avoided;
+    readers
+        .iter()
+        .copied()
+        .filter(move |node| without_writer || !avoids(node))
+        .chain(writer)
 }
 
-fn is_choice(snapshot: &Snapshot, destination: Destination, node: NodeId) -> bool {
-    choices(snapshot, destination).any(|choice| choice == node)
+fn is_choice(snapshot: &Snapshot, aim: Aim<'_>, node: NodeId) -> bool {
+    choices(snapshot, aim).any(|choice| choice == node)
 }
 
 /// Returns when `node` is no longer a choice.
-async fn moved(snapshots: &mut watch::Receiver<Snapshot>, destination: Destination, node: NodeId) {
-    let gone = |snapshot: &Snapshot| !is_choice(snapshot, destination, node);
+async fn moved(snapshots: &mut watch::Receiver<Snapshot>, aim: Aim<'_>, node: NodeId) {
+    let gone = |snapshot: &Snapshot| !is_choice(snapshot, aim, node);
     // The sender lives in the monitor, which the caller holds.
     let _ = snapshots.wait_for(gone).await;
 }
 
-fn pool_timeout(node: &Node, begun: Instant, refused: Option<&LoginError>) -> Detail {
+fn pool_timeout(node: &Node, begun: Instant) -> Detail {
     let status = node.pool.status();
     Detail::PoolTimeout {
         node: node.label.clone(),
         waited: begun.elapsed(),
-        size: status.size,
+        size: node.opener.open_connections(),
         max: status.max_size,
+        idle: node.idle(),
         waiting: status.waiting,
-        login: refused.map_or_else(String::new, |error| format!("; last {error}")),
+        longest: node.checkouts.longest(),
+        login: node.opener.last_failure().map(|error| error.0.to_string()),
     }
 }
 
@@ -206,8 +223,33 @@ mod tests {
     use super::*;
     use crate::postgres::topology::NoWriter;
 
+    const fn aim(destination: Destination) -> Aim<'static> {
+        Aim {
+            destination,
+            avoided: &[],
+        }
+    }
+
     fn chosen(snapshot: &Snapshot, destination: Destination) -> Vec<usize> {
-        choices(snapshot, destination).map(|id| id.0).collect()
+        choices(snapshot, aim(destination)).map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn what_is_avoided_comes_after_other_replicas_and_the_primary() {
+        let mut snapshot = Snapshot {
+            writer: Ok(NodeId(0)),
+            readers: vec![NodeId(1), NodeId(2)],
+        };
+        let readers = |snapshot: &Snapshot, avoided: &[NodeId]| {
+            let destination = Destination::Reader;
+            let aim = Aim { destination, avoided };
+            choices(snapshot, aim).map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(readers(&snapshot, &[NodeId(1)]), [2]);
+        assert_eq!(readers(&snapshot, &[NodeId(1), NodeId(2)]), [0]);
+        assert_eq!(readers(&snapshot, &[NodeId(0), NodeId(1), NodeId(2)]), [0]);
+        snapshot.writer = Err(NoWriter::NoPrimary);
+        assert_eq!(readers(&snapshot, &[NodeId(1), NodeId(2)]), [1, 2]);
     }
 
     #[test]
@@ -230,15 +272,15 @@ mod tests {
             writer: Ok(NodeId(1)),
             readers: vec![NodeId(0)],
         };
-        assert!(!is_choice(&deposed, Destination::Writer, NodeId(0)));
-        assert!(is_choice(&deposed, Destination::Reader, NodeId(0)));
-        assert!(is_choice(&deposed, Destination::Writer, NodeId(1)));
+        assert!(!is_choice(&deposed, aim(Destination::Writer), NodeId(0)));
+        assert!(is_choice(&deposed, aim(Destination::Reader), NodeId(0)));
+        assert!(is_choice(&deposed, aim(Destination::Writer), NodeId(1)));
         let nobody = Snapshot {
             writer: Err(NoWriter::NoPrimary),
             readers: vec![],
         };
         for destination in [Destination::Writer, Destination::Reader] {
-            assert!(!is_choice(&nobody, destination, NodeId(0)));
+            assert!(!is_choice(&nobody, aim(destination), NodeId(0)));
         }
     }
 }

@@ -106,7 +106,7 @@ impl Postgres {
         // Named by a lease on the writer; the migration itself must not hold a connection of the pool.
         let node = self
             .client()
-            .acquire(Destination::Writer, self.view().deadline())
+            .acquire(Destination::Writer, &[], self.view().deadline())
             .await?
             .node()
             .clone();

@@ -13,7 +13,9 @@
 //! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
 
 mod attempts;
+mod checkouts;
 mod client;
+mod doubt;
 mod environment;
 mod error;
 mod executor;

@@ -298,7 +298,7 @@ impl Monitor {
                     timeline: state.and_then(|state| state.timeline()),
                     lag: topology.lag_of(node.id, now),
                     in_use: node.in_use(),
-                    idle: pool.available + node.opener.spares(),
+                    idle: node.idle(),
                     max: pool.max_size,
                     waiting: pool.waiting,
                     failure: state

@@ -3,11 +3,12 @@
 use std::future::Future;
 
 use hafnium_core::{Deadline, Outcome};
+use sqlx::Connection as _;
 use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::Detail;
-use super::pool::Lease;
+use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Verdict};
 
 /// Runs `operation`, which uses the connection of a lease, until `deadline` or a cut. If that comes first the
@@ -35,11 +36,32 @@ pub(crate) async fn guarded<T>(
 
 impl Client {
     /// Decides what becomes of the connection and its node after an operation, from the [`Verdict`] on its error.
-    pub(crate) fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>) {
+    pub(crate) async fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>, deadline: Deadline) {
         match verdict.map_or(Consequence::Keep, |verdict| verdict.consequence) {
             Consequence::Keep => lease.settle(),
-            Consequence::Discard => {}
-            Consequence::Suspect => self.monitor.suspect(lease.node().id),
+            Consequence::Forget => forget_statements(lease, deadline).await,
+            gone => self.blame(lease.node(), gone),
         }
+    }
+
+    /// What the end of a connection says of its node.
+    pub(crate) fn blame(&self, node: &Node, consequence: Consequence) {
+        match consequence {
+            Consequence::Suspect => self.monitor.suspect(node.id),
+            Consequence::Hint if node.ended_together() => self.monitor.suspect(node.id),
+            _ => {}
+        }
+    }
+}
+
+/// Forgets the prepared statements of a connection, which then is as new. If that does not work by `deadline` the lease
+/// stays busy, so that the connection is closed.
+pub(crate) async fn forget_statements(lease: &mut Lease, deadline: Deadline) {
+    let (cut, node) = (lease.cut(), lease.node().clone());
+    let forget = lease.connection().link.clear_cached_statements();
+    let waited_for = "the end of prepared statements";
+    let forgotten = guarded(&cut, &node.label, deadline, waited_for, Outcome::NotRun, forget).await;
+    if forgotten.is_ok() {
+        lease.settle();
     }
 }

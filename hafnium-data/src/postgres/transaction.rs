@@ -20,8 +20,9 @@ use sqlx::{Connection as _, Either, Executor as _, Postgres as Db, Transaction};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::error::{Detail, detail, find, raw_loss, verdict};
-use super::operation::guarded;
+use super::doubt::Doubt;
+use super::error::{Detail, detail, find, raw_loss, verdict, with_doubt};
+use super::operation::{forget_statements, guarded};
 use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Stage, Verdict};
 use super::topology::NodeId;
@@ -96,6 +97,17 @@ struct Failed<E> {
     node: Option<NodeId>,
 }
 
+impl<E> Failed<E> {
+    /// What became of the transaction. That a row was not there, or anything that is not the database's, only ended the
+    /// closure.
+    fn outcome(&self) -> Outcome {
+        match self.verdict {
+            Some(verdict) if verdict.code != "postgres.row_not_found" => verdict.outcome,
+            _ => Outcome::RolledBack,
+        }
+    }
+}
+
 impl<E: From<sqlx::Error>> Failed<E> {
     fn new(error: sqlx::Error, node: Option<NodeId>) -> Self {
         Self {
@@ -120,43 +132,46 @@ impl View {
         let started = Instant::now();
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
-        loop {
-            let failed = match self.once(deadline, &mut body).await {
+        let failed = loop {
+            let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
                 Ok(value) => {
-                    self.client.instruments.ended(started.elapsed(), &Ok(()));
+                    self.client.instruments.ended(started.elapsed(), None);
                     return Ok(value);
                 }
                 Err(failed) => failed,
             };
-            let verdict = failed.verdict.as_ref();
-            let pause = verdict.and_then(|verdict| {
-                attempts.next(verdict, self.repeatable, failed.node, deadline.remaining())
+            let pause = failed.verdict.and_then(|verdict| {
+                attempts.next(&verdict, self.repeatable, failed.node, deadline.remaining())
             });
-            let Some(pause) = pause else {
-                if let Some(error) = find(&failed.error) {
-                    self.client.instruments.surfaced(error);
-                }
-                return Err(failed.error);
-            };
+            let Some(pause) = pause else { break failed };
             self.client.instruments.retries.add(1);
             tracing::debug!(
-                code = verdict.map(|verdict| verdict.code),
+                code = failed.verdict.map(|verdict| verdict.code),
                 ?pause,
                 "running the transaction again"
             );
             drop(failed);
             tokio::time::sleep(pause).await;
-        }
+        };
+        self.client
+            .instruments
+            .ended(started.elapsed(), Some(failed.outcome()));
+        Err(failed.error)
     }
 
     /// One run of the closure in one transaction.
-    async fn once<T, E, F, Fut>(&self, deadline: Deadline, body: &mut F) -> Result<T, Failed<E>>
+    async fn once<T, E, F, Fut>(
+        &self,
+        deadline: Deadline,
+        avoided: &[NodeId],
+        body: &mut F,
+    ) -> Result<T, Failed<E>>
     where
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
-        let acquired = self.client.acquire(self.destination, deadline).await;
+        let acquired = self.client.acquire(self.destination, avoided, deadline).await;
         let mut lease = acquired.map_err(|error| Failed::new(error, None))?;
         let (node, cut) = (lease.node().clone(), lease.cut());
 
@@ -171,7 +186,8 @@ impl View {
         )
         .await;
         if let Err(error) = &begun {
-            self.client.judge(&mut lease, Some(&self.verdict(error, true)));
+            let verdict = self.verdict(error, true);
+            self.client.judge(&mut lease, Some(&verdict), deadline).await;
         }
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
@@ -180,13 +196,15 @@ impl View {
             lease: Some(lease),
             slot: slot.clone(),
         };
-        let run = deadline.scope(body(tx));
+        let doubt = Doubt::new();
+        let run = doubt.scope(deadline.scope(body(tx)));
         let run = async { Ok::<_, sqlx::Error>(run.await) };
         let waited_for = "the statements of a transaction";
         let ended = guarded(&cut, &node.label, deadline, waited_for, Outcome::RolledBack, run).await;
         // Without its lease the connection is closed here or wherever the Tx is: a rollback in any case.
         let returned = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (ended, returned) {
+            (Err(ours), _) if doubt.is_raised() => Err(Failed::new(with_doubt(ours), Some(node.id))),
             (Err(ours), _) => Err(Failed::new(ours, Some(node.id))),
             (Ok(Ok(_)), None) => Err(Failed::new(Detail::TxKept.into(), Some(node.id))),
             (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline).await {
@@ -208,6 +226,7 @@ impl View {
             }
             Ok(())
         };
+        let sent = self.sent();
         let result = guarded(
             &cut,
             &node.label,
@@ -217,6 +236,9 @@ impl View {
             commit,
         )
         .await;
+        if let Some(sent) = sent {
+            sent.answered();
+        }
         let error = match result {
             Ok(()) => {
                 lease.settle();
@@ -228,13 +250,12 @@ impl View {
         let stage = if selected { Stage::Commit } else { Stage::Statement };
         let verdict = verdict(&error, stage);
         match (verdict.consequence, stage) {
-            (Consequence::Suspect, _) => self.client.monitor.suspect(node.id),
             // A failed COMMIT ended the transaction; before it, the transaction is still open.
             (Consequence::Keep, Stage::Commit) => lease.settle(),
             (Consequence::Keep, Stage::Statement) => {
                 let _closed_instead = roll_back(lease, deadline).await;
             }
-            (Consequence::Discard, _) => {}
+            (gone, _) => self.client.blame(&node, gone),
         }
         if verdict.code == "postgres.25P02" {
             return Err(Detail::Aborted.into());
@@ -265,15 +286,19 @@ impl View {
         };
         let rolled_back = match lease {
             Some(mut lease) if consequence != Consequence::Discard => {
-                Some(roll_back(&mut lease, deadline).await)
+                let rolled_back = roll_back(&mut lease, deadline).await;
+                if consequence == Consequence::Forget && rolled_back.is_ok() {
+                    forget_statements(&mut lease, deadline).await;
+                }
+                Some(rolled_back)
             }
             _ => None,
         };
         let broken = matches!(&rolled_back, Some(Err(failed)) if detail(failed).is_none());
         // A server that is read-only answers, also to ROLLBACK.
         let refused = verdict.is_some_and(|verdict| verdict.refuses_writes());
-        if consequence == Consequence::Suspect && (broken || refused) {
-            self.client.monitor.suspect(node.id);
+        if broken || refused {
+            self.client.blame(node, consequence);
         }
         match found.and_then(raw_loss) {
             // The error of sqlx alone would have to be read as unknown.

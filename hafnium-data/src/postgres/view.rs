@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::component::BoxFuture;
-use hafnium_core::{Deadline, Outcome};
+use hafnium_core::{Classify, Deadline, Outcome};
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Repeatable};
 use super::client::{Client, Destination};
-use super::error::{of_handle, verdict};
+use super::doubt::Sent;
+use super::error::{classify, of_handle, verdict};
 use super::operation::guarded;
 use super::sqlstate::{Stage, Verdict};
 use super::statement::Statement;
@@ -119,6 +120,11 @@ impl View {
         }
     }
 
+    /// To be made before something is sent that may take effect; `None` where doing it twice does no harm.
+    pub(crate) fn sent(&self) -> Option<Sent> {
+        (self.repeatable == Repeatable::WhenCertain).then(Sent::now)
+    }
+
     /// Runs `statement` by `operation`, again where that is safe, until the deadline. `begun` says whether a part of
     /// the result was given to the caller already, after which nothing is repeated.
     pub(crate) async fn run<T>(
@@ -131,18 +137,26 @@ impl View {
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
         let result = loop {
-            let mut lease = match self.client.acquire(self.destination, deadline).await {
+            let mut lease = match self
+                .client
+                .acquire(self.destination, attempts.avoided(), deadline)
+                .await
+            {
                 Ok(lease) => lease,
                 Err(error) => break Err(error),
             };
             let node = lease.node().clone();
             let cut = lease.cut();
+            let sent = self.sent();
             let running = operation(&mut lease.connection().link, statement.clone());
             let waited_for = "the reply to a statement";
             let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await;
+            if let Some(sent) = sent {
+                sent.answered();
+            }
             let result = result.map_err(|error| of_handle(&node.label, error));
             let verdict = result.as_ref().err().map(|error| self.verdict(error, false));
-            self.client.judge(&mut lease, verdict.as_ref());
+            self.client.judge(&mut lease, verdict.as_ref(), deadline).await;
             if statement.is_script() {
                 // It may have left the connection inside a transaction: not for the next caller.
                 lease.spoil();
@@ -161,7 +175,8 @@ impl View {
                 None => break result,
             }
         };
-        self.client.instruments.ended(started.elapsed(), &result);
+        let failed = result.as_ref().err().map(|error| classify(error).outcome());
+        self.client.instruments.ended(started.elapsed(), failed);
         result
     }
 }
