@@ -32,8 +32,8 @@ impl Doubt {
     }
 
     /// Runs `closure` such that what it sends is noticed.
-    pub(crate) async fn scope<F: Future>(self: &Arc<Self>, closure: F) -> F::Output {
-        AROUND.scope(self.clone(), closure).await
+    pub(crate) fn scope<F: Future>(self: &Arc<Self>, closure: F) -> impl Future<Output = F::Output> + use<F> {
+        AROUND.scope(self.clone(), closure)
     }
 
     pub(crate) fn is_raised(&self) -> bool {

@@ -73,6 +73,7 @@ pub(crate) struct NodeInstruments {
     primary: Gauge,
     standby: Gauge,
     pub(crate) deposed: Counter,
+    pub(crate) suspected: Counter,
 }
 
 impl NodeInstruments {
@@ -95,6 +96,13 @@ impl NodeInstruments {
                     "hafnium.postgres.deposed",
                     "{event}",
                     "Times a node was cut because it must not take writes",
+                )
+                .with(&[pool, at]),
+            suspected: metrics
+                .counter(
+                    "hafnium.postgres.suspected",
+                    "{event}",
+                    "Times an operation or a login ended such that its node was probed at once",
                 )
                 .with(&[pool, at]),
         }

@@ -164,6 +164,9 @@ impl Monitor {
         let mut topology = self.lock();
         let now = Instant::now();
         topology.suspect(id, now);
+        if let Some(instruments) = self.instruments.get(id.0) {
+            instruments.suspected.add(1);
+        }
         self.publish(&topology, now);
     }
 

@@ -197,8 +197,9 @@ impl View {
             slot: slot.clone(),
         };
         let doubt = Doubt::new();
-        let run = doubt.scope(deadline.scope(body(tx)));
-        let run = async { Ok::<_, sqlx::Error>(run.await) };
+        // Boxed, or the futures of transactions within transactions double with every layer around them.
+        let run = Box::pin(deadline.scope(body(tx)));
+        let run = doubt.scope(async { Ok::<_, sqlx::Error>(run.await) });
         let waited_for = "the statements of a transaction";
         let ended = guarded(&cut, &node.label, deadline, waited_for, Outcome::RolledBack, run).await;
         // Without its lease the connection is closed here or wherever the Tx is: a rollback in any case.
