@@ -16,17 +16,24 @@ use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
 use super::opener::LoginError;
 use super::pool::{Lease, Node};
+use super::retention::Retention;
+use super::route::{Destination, Route};
+use super::settings::ReaderFallback;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
-/// Where an operation runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Destination {
-    /// The primary.
-    #[default]
-    Writer,
-    /// A replica that is near enough, else the primary.
-    Reader,
+/// How replicas are read from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reads {
+    /// How long a read under a token waits for a replica.
+    pub(crate) rw_wait: Duration,
+    pub(crate) fallback: ReaderFallback,
+}
+
+impl Reads {
+    pub(crate) fn waits_for_replicas(&self) -> bool {
+        self.fallback == ReaderFallback::None
+    }
 }
 
 /// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
@@ -34,6 +41,8 @@ pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) instruments: Instruments,
     pub(crate) timeout: Duration,
+    pub(crate) reads: Reads,
+    pub(crate) retention: Retention,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     closed: AtomicBool,
@@ -44,12 +53,16 @@ impl Client {
         monitor: Arc<Monitor>,
         instruments: Instruments,
         timeout: Duration,
+        reads: Reads,
+        retention: Retention,
         tracker: TaskTracker,
     ) -> Self {
         Self {
             monitor,
             instruments,
             timeout,
+            reads,
+            retention,
             tracker,
             stop: CancellationToken::new(),
             closed: AtomicBool::new(false),
@@ -64,8 +77,8 @@ impl Client {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// A connection for `destination` by `deadline`, to one of the `avoided` nodes only if there is no other. Every error
-    /// is *not run*.
+    /// A connection for `destination` by `deadline`, a read preferably not to one of `avoided`. Every error is *not
+    /// run*.
     ///
     /// Cancel-safe.
     pub(crate) async fn acquire(
@@ -75,13 +88,25 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
-        let aim = Aim { destination, avoided };
+        let route = Route {
+            destination,
+            avoided,
+            fallback: self.reads.fallback,
+        };
+        if let Destination::ReaderAfter(token) = &route.destination {
+            if self.is_closed() {
+                return Err(Detail::Closed.into());
+            }
+            if let Some(lease) = self.replica_after(token, &route, deadline, begun).await? {
+                return Ok(lease);
+            }
+        }
         let mut snapshots = self.monitor.watch();
         loop {
             if self.is_closed() {
                 return Err(Detail::Closed.into());
             }
-            let Some(node) = self.route(aim, &mut snapshots, deadline, begun).await? else {
+            let Some(node) = self.route(&route, &mut snapshots, deadline, begun).await? else {
                 continue;
             };
             tokio::select! {
@@ -90,7 +115,7 @@ impl Client {
                     Ok(object) => {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
-                        if is_choice(&snapshots.borrow(), aim, node.id) {
+                        if route.admits(&snapshots.borrow(), node.id) {
                             return Ok(lease);
                         }
                     }
@@ -102,7 +127,7 @@ impl Client {
                     }
                     Err(_) => return Err(Detail::Closed.into()),
                 },
-                () = moved(&mut snapshots, aim, node.id) => {}
+                () = moved(&mut snapshots, &route, node.id) => {}
                 () = tokio::time::sleep_until(deadline.instant()) => {}
             }
             if deadline.is_past() {
@@ -114,29 +139,26 @@ impl Client {
     /// The node to go to now; `None` when it went away while it was chosen.
     async fn route(
         &self,
-        aim: Aim<'_>,
+        route: &Route<'_>,
         snapshots: &mut watch::Receiver<Snapshot>,
         deadline: Deadline,
         begun: Instant,
     ) -> Result<Option<Arc<Node>>, sqlx::Error> {
-        let wait = snapshots.wait_for(|snapshot| choices(snapshot, aim).next().is_some());
-        let chosen = match deadline.bound("a primary", wait).await {
-            Ok(Ok(snapshot)) => self.least_used(choices(&snapshot, aim)),
-            Ok(Err(_)) => return Err(Detail::Closed.into()),
-            Err(_) => {
-                let wanted = match aim.destination {
-                    Destination::Writer => "writable primary",
-                    Destination::Reader => "node to read from",
-                };
-                return Err(Detail::NoNode {
-                    wanted,
-                    waited: begun.elapsed(),
-                    reason: self.monitor.explain(),
-                }
-                .into());
-            }
-        };
-        Ok(chosen)
+        let wait = snapshots.wait_for(|snapshot| route.choices(snapshot).next().is_some());
+        match deadline.bound("a primary", wait).await {
+            Ok(Ok(snapshot)) => Ok(self.least_used(route.choices(&snapshot))),
+            Ok(Err(_)) => Err(Detail::Closed.into()),
+            Err(_) => Err(self.no_node(route, begun)),
+        }
+    }
+
+    pub(super) fn no_node(&self, route: &Route<'_>, begun: Instant) -> sqlx::Error {
+        Detail::NoNode {
+            wanted: route.wanted(),
+            waited: begun.elapsed(),
+            reason: self.monitor.explain(),
+        }
+        .into()
     }
 
     fn least_used(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
@@ -150,7 +172,7 @@ impl Client {
     ///
     /// # Errors
     /// When another try can't succeed.
-    fn login_failed(&self, node: &Node, error: &LoginError) -> Result<(), sqlx::Error> {
+    pub(super) fn login_failed(&self, node: &Node, error: &LoginError) -> Result<(), sqlx::Error> {
         if let sqlx::Error::Database(database) = &*error.0 {
             let state = database.code().unwrap_or_default();
             if sqlstate::refuses_login(&state) {
@@ -169,37 +191,9 @@ impl Client {
     }
 }
 
-/// What an operation looks for: a node for its destination, one that is not avoided if there is one.
-#[derive(Clone, Copy)]
-struct Aim<'a> {
-    destination: Destination,
-    avoided: &'a [NodeId],
-}
-
-/// The nodes an operation may go to: replicas, else the primary, else replicas that it had better avoid.
-fn choices<'a>(snapshot: &'a Snapshot, aim: Aim<'a>) -> impl Iterator<Item = NodeId> + 'a {
-    let readers: &[NodeId] = match aim.destination {
-        Destination::Writer => &[],
-        Destination::Reader => &snapshot.readers,
-    };
-    let avoids = |node: &NodeId| aim.avoided.contains(node);
-    let all_avoided = readers.iter().all(avoids);
-    let writer = snapshot.writer.ok().filter(|_| all_avoided);
-    let without_writer = writer.is_none() && all_avoided;
-    readers
-        .iter()
-        .copied()
-        .filter(move |node| without_writer || !avoids(node))
-        .chain(writer)
-}
-
-fn is_choice(snapshot: &Snapshot, aim: Aim<'_>, node: NodeId) -> bool {
-    choices(snapshot, aim).any(|choice| choice == node)
-}
-
 /// Returns when `node` is no longer a choice.
-async fn moved(snapshots: &mut watch::Receiver<Snapshot>, aim: Aim<'_>, node: NodeId) {
-    let gone = |snapshot: &Snapshot| !is_choice(snapshot, aim, node);
+async fn moved(snapshots: &mut watch::Receiver<Snapshot>, route: &Route<'_>, node: NodeId) {
+    let gone = |snapshot: &Snapshot| !route.admits(snapshot, node);
     // The sender lives in the monitor, which the caller holds.
     let _ = snapshots.wait_for(gone).await;
 }
@@ -215,72 +209,5 @@ fn pool_timeout(node: &Node, begun: Instant) -> Detail {
         waiting: status.waiting,
         longest: node.checkouts.longest(),
         login: node.opener.last_failure().map(|error| error.0.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::postgres::topology::NoWriter;
-
-    const fn aim(destination: Destination) -> Aim<'static> {
-        Aim {
-            destination,
-            avoided: &[],
-        }
-    }
-
-    fn chosen(snapshot: &Snapshot, destination: Destination) -> Vec<usize> {
-        choices(snapshot, aim(destination)).map(|id| id.0).collect()
-    }
-
-    #[test]
-    fn what_is_avoided_comes_after_other_replicas_and_the_primary() {
-        let mut snapshot = Snapshot {
-            writer: Ok(NodeId(0)),
-            readers: vec![NodeId(1), NodeId(2)],
-        };
-        let readers = |snapshot: &Snapshot, avoided: &[NodeId]| {
-            let destination = Destination::Reader;
-            let aim = Aim { destination, avoided };
-            choices(snapshot, aim).map(|id| id.0).collect::<Vec<_>>()
-        };
-        assert_eq!(readers(&snapshot, &[NodeId(1)]), [2]);
-        assert_eq!(readers(&snapshot, &[NodeId(1), NodeId(2)]), [0]);
-        assert_eq!(readers(&snapshot, &[NodeId(0), NodeId(1), NodeId(2)]), [0]);
-        snapshot.writer = Err(NoWriter::NoPrimary);
-        assert_eq!(readers(&snapshot, &[NodeId(1), NodeId(2)]), [1, 2]);
-    }
-
-    #[test]
-    fn readers_go_to_replicas_and_to_the_primary_only_without_one() {
-        let mut snapshot = Snapshot {
-            writer: Ok(NodeId(0)),
-            readers: vec![NodeId(1), NodeId(2)],
-        };
-        assert_eq!(chosen(&snapshot, Destination::Reader), [1, 2]);
-        assert_eq!(chosen(&snapshot, Destination::Writer), [0]);
-        snapshot.readers.clear();
-        assert_eq!(chosen(&snapshot, Destination::Reader), [0]);
-        snapshot.writer = Err(NoWriter::NoPrimary);
-        assert!(chosen(&snapshot, Destination::Reader).is_empty());
-    }
-
-    #[test]
-    fn a_node_that_was_deposed_meanwhile_is_no_choice_for_what_it_was_taken_for() {
-        let deposed = Snapshot {
-            writer: Ok(NodeId(1)),
-            readers: vec![NodeId(0)],
-        };
-        assert!(!is_choice(&deposed, aim(Destination::Writer), NodeId(0)));
-        assert!(is_choice(&deposed, aim(Destination::Reader), NodeId(0)));
-        assert!(is_choice(&deposed, aim(Destination::Writer), NodeId(1)));
-        let nobody = Snapshot {
-            writer: Err(NoWriter::NoPrimary),
-            readers: vec![],
-        };
-        for destination in [Destination::Writer, Destination::Reader] {
-            assert!(!is_choice(&nobody, aim(destination), NodeId(0)));
-        }
     }
 }

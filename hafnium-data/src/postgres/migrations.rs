@@ -7,9 +7,9 @@ use hafnium_core::{Classify, Deadline, Fault, Outcome};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
-use super::client::Destination;
 use super::error::{Detail, classify};
 use super::handle::Postgres;
+use super::route::Destination;
 
 /// What [`Postgres::migrate`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::error::verdict;
+use super::reads::Replayed;
 use super::sqlstate::Stage;
 use super::tenure::{Pass, Tenure};
 
@@ -26,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) pass: Pass,
     /// Whether sqlx counts one transaction as open for good, see the module `transaction`.
     pub(crate) nests: bool,
+    /// How far its server said it is when it was last asked, as a replica.
+    pub(crate) replayed: Option<Replayed>,
     _counted: Counted,
 }
 
@@ -313,6 +316,7 @@ impl Opener {
                 link,
                 pass,
                 nests: false,
+                replayed: None,
                 _counted: Counted::new(&self.gauge, &self.open),
             }),
             Err(error) => Err(LoginError(Arc::new(error))),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkouts::{Checkout, Checkouts};
 use super::opener::{Connection, LoginError, Opener};
+use super::reads::Replayed;
 use super::tenure::Tenure;
 use super::topology::NodeId;
 
@@ -176,6 +177,13 @@ impl Lease {
         match &mut self.object {
             Some(object) => object,
             None => unreachable!("only dropping a lease takes its connection"),
+        }
+    }
+
+    /// Keeps what the server said of itself as a replica; its answer to the next caller can only be the same or more.
+    pub(crate) fn remember(&mut self, replayed: Option<Replayed>) {
+        if let Some(object) = &mut self.object {
+            object.replayed = replayed;
         }
     }
 

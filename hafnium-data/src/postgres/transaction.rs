@@ -16,15 +16,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Either, Executor as _, Postgres as Db, Transaction};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, Executor as _, Postgres as Db, SqlSafeStr as _, Transaction,
+};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::doubt::Doubt;
-use super::error::{Detail, detail, find, raw_loss, verdict, with_doubt};
+use super::error::{Detail, detail, find, of_transaction, raw_loss, verdict, with_doubt};
 use super::operation::{forget_statements, guarded};
 use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Stage, Verdict};
+use super::token::{PendingToken, Token};
 use super::topology::NodeId;
 use super::view::{ReadOnly, View};
 
@@ -45,9 +48,44 @@ pub struct Tx {
     /// Taken by `drop` alone.
     lease: Option<Lease>,
     slot: Slot,
+    token: PendingToken,
 }
 
 impl Tx {
+    /// Asks for the position of this transaction in the log, with which
+    /// [`reader_after`](super::Postgres::reader_after) finds a replica that shows what it wrote. Return it from the
+    /// closure; it is known once the transaction has committed, and costs no round trip: the question travels with
+    /// COMMIT.
+    ///
+    /// ```no_run
+    /// # async fn example(ledger: &hafnium_data::postgres::Postgres) -> Result<(), sqlx::Error> {
+    /// let token = ledger
+    ///     .transaction(async |mut tx| -> Result<_, sqlx::Error> {
+    ///         sqlx::query("INSERT INTO orders VALUES (7)").execute(&mut *tx).await?;
+    ///         Ok(tx.token())
+    ///     })
+    ///     .await?;
+    /// let reader = token.get().map_or_else(|| ledger.read_only(), |token| ledger.reader_after(token));
+    /// let found = sqlx::query("SELECT * FROM orders WHERE id = 7").fetch_one(&reader).await?;
+    /// # let _ = found;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token(&self) -> PendingToken {
+        self.token.ask();
+        self.token.clone()
+    }
+
+    /// The node that it is open on.
+    pub(crate) fn node(&self) -> &str {
+        self.lease.as_ref().map_or("", |lease| &lease.node().label)
+    }
+
+    /// The token of this transaction, without asking for it.
+    pub(crate) fn pending(&self) -> PendingToken {
+        self.token.clone()
+    }
+
     /// A transaction within the transaction: rolled back to here unless its own `commit` is called.
     ///
     /// # Errors
@@ -97,17 +135,6 @@ struct Failed<E> {
     node: Option<NodeId>,
 }
 
-impl<E> Failed<E> {
-    /// What became of the transaction. That a row was not there, or anything that is not the database's, only ended the
-    /// closure.
-    fn outcome(&self) -> Outcome {
-        match self.verdict {
-            Some(verdict) if verdict.code != "postgres.row_not_found" => verdict.outcome,
-            _ => Outcome::RolledBack,
-        }
-    }
-}
-
 impl<E: From<sqlx::Error>> Failed<E> {
     fn new(error: sqlx::Error, node: Option<NodeId>) -> Self {
         Self {
@@ -123,27 +150,39 @@ impl View {
     ///
     /// # Errors
     /// As there.
-    pub async fn transaction<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
+    pub async fn transaction<T, E, F, Fut>(&self, body: F) -> Result<T, E>
     where
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
         let started = Instant::now();
+        let result = self.transact(body).await;
+        let failed = result.as_ref().err().map(|error| of_transaction(error));
+        self.client.instruments.ended(started.elapsed(), failed);
+        result
+    }
+
+    /// The same for a caller that records the end of it.
+    pub(crate) async fn transact<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<sqlx::Error> + StdError + 'static,
+    {
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
-        let failed = loop {
+        loop {
             let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
-                Ok(value) => {
-                    self.client.instruments.ended(started.elapsed(), None);
-                    return Ok(value);
-                }
+                Ok(value) => return Ok(value),
                 Err(failed) => failed,
             };
             let pause = failed.verdict.and_then(|verdict| {
                 attempts.next(&verdict, self.repeatable, failed.node, deadline.remaining())
             });
-            let Some(pause) = pause else { break failed };
+            let Some(pause) = pause else {
+                return Err(failed.error);
+            };
             self.client.instruments.retries.add(1);
             tracing::debug!(
                 code = failed.verdict.map(|verdict| verdict.code),
@@ -152,11 +191,7 @@ impl View {
             );
             drop(failed);
             tokio::time::sleep(pause).await;
-        };
-        self.client
-            .instruments
-            .ended(started.elapsed(), Some(failed.outcome()));
-        Err(failed.error)
+        }
     }
 
     /// One run of the closure in one transaction.
@@ -192,9 +227,11 @@ impl View {
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
         let slot = Slot::default();
+        let token = PendingToken::default();
         let tx = Tx {
             lease: Some(lease),
             slot: slot.clone(),
+            token: token.clone(),
         };
         let doubt = Doubt::new();
         // Boxed, or the futures of transactions within transactions double with every layer around them.
@@ -208,7 +245,7 @@ impl View {
             (Err(ours), _) if doubt.is_raised() => Err(Failed::new(with_doubt(ours), Some(node.id))),
             (Err(ours), _) => Err(Failed::new(ours, Some(node.id))),
             (Ok(Ok(_)), None) => Err(Failed::new(Detail::TxKept.into(), Some(node.id))),
-            (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline).await {
+            (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline, &token).await {
                 Ok(()) => Ok(value),
                 Err(error) => Err(Failed::new(error, Some(node.id))),
             },
@@ -216,14 +253,28 @@ impl View {
         }
     }
 
-    /// Commits, and makes sure that what is returned tells the outcome by itself.
-    async fn commit(&self, lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+    /// Commits, and makes sure that what is returned tells the outcome by itself. A `token` that was asked for is
+    /// filled by the same message.
+    async fn commit(
+        &self,
+        lease: &mut Lease,
+        deadline: Deadline,
+        token: &PendingToken,
+    ) -> Result<(), sqlx::Error> {
         let (node, cut) = (lease.node().clone(), lease.cut());
-        let mut selected = false;
+        let request = match token.is_asked() {
+            true => AssertSqlSafe(format!("{COMMIT}; {}", Token::QUESTION)).into_sql_str(),
+            false => COMMIT.into_sql_str(),
+        };
+        let mut completed = 0;
         let commit = async {
-            let mut steps = lease.connection().link.fetch_many(COMMIT);
+            let mut steps = lease.connection().link.fetch_many(request);
             while let Some(step) = steps.next().await {
-                selected |= matches!(step?, Either::Left(_));
+                match step? {
+                    Either::Left(_) => completed += 1,
+                    Either::Right(row) if completed == 2 => token.fill(Token::read(&row)),
+                    Either::Right(_) => {}
+                }
             }
             Ok(())
         };
@@ -245,10 +296,19 @@ impl View {
                 lease.settle();
                 return Ok(());
             }
+            // COMMIT was answered, and the token alone is missing. What a node that is deposed meanwhile said does not
+            // count.
+            Err(error) if completed >= 2 && !matches!(detail(&error), Some(Detail::Cut { .. })) => {
+                return Ok(());
+            }
             Err(error) => error,
         };
         // The first part was answered by an error, so that COMMIT itself was not reached.
-        let stage = if selected { Stage::Commit } else { Stage::Statement };
+        let stage = if completed > 0 {
+            Stage::Commit
+        } else {
+            Stage::Statement
+        };
         let verdict = verdict(&error, stage);
         match (verdict.consequence, stage) {
             // A failed COMMIT ended the transaction; before it, the transaction is still open.
