@@ -75,11 +75,6 @@ impl Attempts {
         let pause = Duration::from_micros(fastrand::u64(0..=ceiling));
         (pause < remaining).then_some(pause)
     }
-
-    /// Nodes that reads go to only when there is no other. Writes have no choice.
-    pub(crate) fn avoided(&self) -> &[NodeId] {
-        &self.avoided
-    }
 }
 
 #[cfg(test)]

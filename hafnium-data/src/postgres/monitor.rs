@@ -280,7 +280,10 @@ impl Monitor {
                 let state = topology.node(node.id);
                 let seen = match state.and_then(|state| state.failure()) {
                     Some(failure) => failure.reason.to_string(),
-                    None => role(&topology, node.id).to_owned(),
+                    None => match node.opener.last_failure() {
+                        Some(login) => format!("{}, last {login}", role(&topology, node.id)),
+                        None => role(&topology, node.id).to_owned(),
+                    },
                 };
                 format!("{}: {seen}", node.label)
             })

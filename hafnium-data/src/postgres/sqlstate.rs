@@ -107,7 +107,8 @@ const TABLE: &[Row] = rows! {
     "53100": RolledBack / RolledBack, lasting, Keep, Dependency;
     "53200": RolledBack / RolledBack, lasting, Keep, Dependency;
     "53300": NotRun / NotRun, transient, Discard, Capacity;
-    "53400": NotRun / NotRun, transient, Discard, Capacity;
+    // in reply to a login as 53300; in reply to a statement a limit of its own, such as temp_file_limit (measured)
+    "53400": RolledBack / RolledBack, lasting, Keep, Capacity;
     "55P03": RolledBack / RolledBack, lasting, Keep, Dependency;
     // a cancel while COMMIT waits for synchronous replication is a success with a warning (measured)
     "57014": RolledBack / RolledBack, lasting, Keep, Dependency;
@@ -228,6 +229,22 @@ mod tests {
                 row.state
             );
         }
+    }
+
+    #[test]
+    fn the_page_of_outcomes_has_every_state() {
+        let page = include_str!("../../../docs/postgres-outcomes.md");
+        let shown = |cell: String| page.contains(&format!("\n| {cell} |"));
+        let states = TABLE.iter().map(|row| row.state);
+        let missing: Vec<_> = states
+            .filter(|state| !refuses_login(state))
+            .filter(|state| {
+                let class = &state[..2];
+                let cells = [(*state).to_owned(), format!("class {class}"), format!("{class}xxx")];
+                !cells.into_iter().any(shown)
+            })
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

@@ -63,7 +63,10 @@ async fn full_server() {
     let cluster = small_server().await;
     let server = SocketAddr::from(([127, 0, 0, 1], cluster.port(0)));
     let proxy = Proxy::start(server).unwrap();
-    let place = Place::on(&cluster, "fullserver", |settings| settings.max = 8, Some(proxy.address())).await;
+    let place = Place::on(&cluster, "fullserver", |settings| {
+        settings.max = 8;
+        settings.timeout = Duration::from_secs(20).into();
+    }, Some(proxy.address())).await;
     place.pid().await;
     // The handle has one connection and its probe; a second one fits.
     let _taken = occupy(&cluster.url(&place.database), 1).await;
@@ -98,7 +101,7 @@ async fn no_room_at_all() {
     let error = act(&view, "00000", 0).await.unwrap_err();
     let answer = classify(&error);
     assert_eq!((answer.outcome(), answer.fault()), (Outcome::NotRun, Fault::Capacity), "{error}");
-    assert!(error.to_string().contains("last login: ") && error.to_string().contains("sorry"), "{error}");
+    assert!(error.to_string().contains("last login: ") && error.to_string().contains("connection slots"), "{error}");
     let logins = proxy.counters().accepted - accepted;
     assert!((1..=8).contains(&logins), "{logins} logins were tried");
     let after = place.counts();

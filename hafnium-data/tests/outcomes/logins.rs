@@ -30,7 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
 async fn shutting_down() {
     let cluster = PostgresCluster::single().await.unwrap();
     let place = Place::on(&cluster, "shuttingdown", |_| {}, None).await;
-    let session = &place.session;
+    let (session, pid) = (&place.session, place.pid().await);
     let file = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)";
     let postmaster: String = session.query_one(file, &[]).await.unwrap().get(0);
     // The smart shutdown: sessions go on, logins are refused.
@@ -42,7 +42,6 @@ async fn shutting_down() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // All but the probe's session, so that the node is up when a connection is asked for.
-    let pid = place.pid().await;
     let terminate = "SELECT pg_terminate_backend($1, 2000)";
     session.execute(terminate, &[&pid]).await.unwrap();
     let before = place.counts();

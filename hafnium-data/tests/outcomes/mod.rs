@@ -44,7 +44,7 @@ impl std::fmt::Display for Made {
     }
 }
 
-type Run = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Run = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// One line of the table, and the proof of it.
 pub(crate) struct Case {
@@ -67,8 +67,8 @@ impl Case {
         run: F,
     ) -> Self
     where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
+        F: FnOnce() -> Fut + 'static,
+        Fut: Future<Output = ()> + 'static,
     {
         Self {
             signals,

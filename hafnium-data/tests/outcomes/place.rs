@@ -135,7 +135,7 @@ impl Place {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        counts(&self.recorded)
+        counts(&self.recorded, &self.postgres)
     }
 
     /// The session of the handle's connection.
@@ -224,7 +224,7 @@ pub(crate) fn context(recorded: &Recorded) -> Context {
     )
 }
 
-pub(crate) fn counts(recorded: &Recorded) -> Counts {
+pub(crate) fn counts(recorded: &Recorded, postgres: &Postgres) -> Counts {
     let number = |name: &str, label: &str| {
         let value = recorded.value(name, label);
         value.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
@@ -233,6 +233,10 @@ pub(crate) fn counts(recorded: &Recorded) -> Counts {
         let label = format!("hafnium_outcome=\"{outcome}\"");
         number("db_client_operation_duration_seconds_count", &label)
     };
+    let suspected = |node: &str| {
+        let label = format!("server_address=\"{node}\"");
+        number("hafnium_postgres_suspected_total", &label)
+    };
     Counts {
         done: ended("done"),
         not_run: ended("not_run"),
@@ -240,7 +244,7 @@ pub(crate) fn counts(recorded: &Recorded) -> Counts {
         unknown: ended("unknown"),
         retries: number("hafnium_postgres_retries_total", ""),
         unknown_outcomes: number("hafnium_postgres_unknown_outcomes_total", ""),
-        suspected: number("hafnium_postgres_suspected_total", ""),
+        suspected: postgres.nodes().iter().map(|node| suspected(&node.node)).sum(),
     }
 }
 

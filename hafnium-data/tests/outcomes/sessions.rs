@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hafnium_core::{Classify, Outcome};
-use hafnium_data::postgres::{Detail, Postgres, classify, detail};
+use hafnium_data::postgres::{Detail, Postgres, Tx, classify, detail};
 
 use super::peer::Peer;
-use super::place::{Expected, Place, act, code, shared};
+use super::place::{Expected, Place, act, act_late, code, shared};
 use super::{Case, Made};
 
 const CRASH: &str = "a server that crashes says it as a notice before the end of file, if at all";
@@ -89,16 +89,11 @@ async fn several_ended() {
 }
 
 async fn transact(postgres: &Postgres, state: &str) -> Result<(), sqlx::Error> {
-    let body = async |mut tx| -> Result<(), sqlx::Error> {
-        let tx: &mut hafnium_data::postgres::Tx = &mut tx;
-        act(&mut **tx, state, 1).await
-    };
-    postgres.transaction(body).await
+    postgres.transaction(async |mut tx: Tx| act(&mut *tx, state, 1).await).await
 }
 
 async fn commit_late(postgres: &Postgres, state: &str) -> Result<(), sqlx::Error> {
-    let body = async |mut tx| super::place::act_late(&mut tx, state, 1).await;
-    postgres.transaction(body).await
+    postgres.transaction(async |mut tx: Tx| act_late(&mut tx, state, 1).await).await
 }
 
 async fn ended_in_transaction() {

@@ -41,7 +41,8 @@ const BY_A_SERVER: [&str; 20] = [
 ];
 
 const PAGE: &str = "docs/postgres-outcomes.md";
-const BEGIN: &str = "<!-- the cases of hafnium-data/tests/outcomes -->\n";
+const BEGIN: &str = "<!-- the cases of hafnium-data/tests/outcomes; HAFNIUM_RENEW=1 renews them -->\n";
+const END: &str = "<!-- end of the cases -->\n";
 
 fn cases() -> Vec<Case> {
     let all = [
@@ -92,12 +93,9 @@ pub(crate) fn check() {
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(PAGE);
     let page = std::fs::read_to_string(&path).unwrap();
-    let (before, after) = page.split_once(BEGIN).unwrap();
-    let rest = after.split_once("\n\n").map_or("", |(_, rest)| rest);
-    let renewed = match rest {
-        "" => format!("{before}{BEGIN}{table}"),
-        rest => format!("{before}{BEGIN}{table}\n{rest}"),
-    };
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let renewed = format!("{before}{BEGIN}{table}{END}{after}");
     if std::env::var_os("HAFNIUM_RENEW").is_some() {
         std::fs::write(&path, renewed).unwrap();
     } else {
