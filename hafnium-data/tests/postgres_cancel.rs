@@ -85,7 +85,12 @@ impl Ground {
 
     /// Drops what `operation` returns at each poll until it completes. It is given a number of its own each time, and
     /// what it acknowledges is in the tables afterwards if `writes`.
-    async fn exhaust(&self, name: &str, writes: bool, operation: impl AsyncFn(&Postgres, i32) -> Result<(), sqlx::Error>) {
+    async fn exhaust(
+        &self,
+        name: &str,
+        writes: bool,
+        operation: impl AsyncFn(&Postgres, i32) -> Result<(), sqlx::Error>,
+    ) {
         let begun = Instant::now();
         self.whole().await;
         for most in 1..MOST {
@@ -96,7 +101,10 @@ impl Ground {
             self.whole().await;
             if let Some(result) = ended {
                 result.unwrap();
-                assert!(!writes || self.has("t", id).await, "{name}: {id} was acknowledged and is lost");
+                assert!(
+                    !writes || self.has("t", id).await,
+                    "{name}: {id} was acknowledged and is lost"
+                );
                 assert!(most > 1, "{name}: there is nothing to drop");
                 println!("{name}: dropped at {} polls in {:?}", most - 1, begun.elapsed());
                 return;
@@ -110,16 +118,19 @@ impl Ground {
         let all = Barrier::new(SIZE);
         let asking = (0..SIZE).map(|_| {
             let all = &all;
-            self.postgres.transaction(async move |mut tx: Tx| -> Result<(), sqlx::Error> {
-                all.wait().await;
-                for _ in 0..2 {
-                    let nonce = nonce_of_its_own();
-                    let answer: i64 =
-                        sqlx::query_scalar("SELECT $1::bigint").bind(nonce).fetch_one(&mut *tx).await?;
-                    assert_eq!(answer, nonce, "an answer to another question");
-                }
-                Ok(())
-            })
+            self.postgres
+                .transaction(async move |mut tx: Tx| -> Result<(), sqlx::Error> {
+                    all.wait().await;
+                    for _ in 0..2 {
+                        let nonce = nonce_of_its_own();
+                        let answer: i64 = sqlx::query_scalar("SELECT $1::bigint")
+                            .bind(nonce)
+                            .fetch_one(&mut *tx)
+                            .await?;
+                        assert_eq!(answer, nonce, "an answer to another question");
+                    }
+                    Ok(())
+                })
         });
         let asked = futures_util::future::join_all(asking);
         let answers = tokio::time::timeout(Duration::from_secs(20), asked).await;
@@ -132,12 +143,18 @@ impl Ground {
 
     async fn has(&self, table: &str, id: i32) -> bool {
         let count = format!("SELECT count(*) FROM {table} WHERE id = $1");
-        self.session.query_one(&count, &[&id]).await.unwrap().get::<_, i64>(0) == 1
+        self.session
+            .query_one(&count, &[&id])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 1
     }
 
     /// No transaction took effect by half.
     async fn no_halves(&self) {
-        let halves = "SELECT count(*) FROM t FULL JOIN pairs USING (id) WHERE t.id IS NULL OR pairs.id IS NULL";
+        let halves =
+            "SELECT count(*) FROM t FULL JOIN pairs USING (id) WHERE t.id IS NULL OR pairs.id IS NULL";
         // What was dropped last may be on its way still.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let halves: i64 = self.session.query_one(halves, &[]).await.unwrap().get(0);
@@ -151,16 +168,27 @@ fn nonce_of_its_own() -> i64 {
 }
 
 async fn insert(executor: impl sqlx::PgExecutor<'_>, id: i32) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO t VALUES ($1)").bind(id).execute(executor).await.map(drop)
+    sqlx::query("INSERT INTO t VALUES ($1)")
+        .bind(id)
+        .execute(executor)
+        .await
+        .map(drop)
 }
 
 async fn pair(tx: &mut Tx, id: i32) -> Result<(), sqlx::Error> {
     insert(&mut **tx, id).await?;
-    sqlx::query("INSERT INTO pairs VALUES ($1)").bind(id).execute(&mut **tx).await.map(drop)
+    sqlx::query("INSERT INTO pairs VALUES ($1)")
+        .bind(id)
+        .execute(&mut **tx)
+        .await
+        .map(drop)
 }
 
 async fn echo(executor: impl sqlx::PgExecutor<'_>, id: i32) -> Result<(), sqlx::Error> {
-    let answer: i32 = sqlx::query_scalar("SELECT $1").bind(id).fetch_one(executor).await?;
+    let answer: i32 = sqlx::query_scalar("SELECT $1")
+        .bind(id)
+        .fetch_one(executor)
+        .await?;
     assert_eq!(answer, id);
     Ok(())
 }
@@ -168,11 +196,17 @@ async fn echo(executor: impl sqlx::PgExecutor<'_>, id: i32) -> Result<(), sqlx::
 #[tokio::test]
 async fn statements_can_be_dropped_at_any_poll() {
     let ground = Ground::new("statements").await;
-    ground.exhaust("execute", true, async |postgres, id| insert(postgres, id).await).await;
     ground
-        .exhaust("execute, idempotent", true, async |postgres, id| insert(&postgres.idempotent(), id).await)
+        .exhaust("execute", true, async |postgres, id| insert(postgres, id).await)
         .await;
-    ground.exhaust("fetch_one", false, async |postgres, id| echo(postgres, id).await).await;
+    ground
+        .exhaust("execute, idempotent", true, async |postgres, id| {
+            insert(&postgres.idempotent(), id).await
+        })
+        .await;
+    ground
+        .exhaust("fetch_one", false, async |postgres, id| echo(postgres, id).await)
+        .await;
     ground
         .exhaust("fetch_optional", false, async |postgres, id| {
             let none = sqlx::query("SELECT 1 FROM pairs WHERE id = $1").bind(id);
@@ -211,17 +245,26 @@ async fn streams_and_prepared_statements_can_be_dropped_at_any_poll() {
         .await;
     ground
         .exhaust("prepare", false, async |postgres, _| {
-            postgres.prepare("SELECT id FROM t WHERE id > $1".into_sql_str()).await.map(drop)
+            postgres
+                .prepare("SELECT id FROM t WHERE id > $1".into_sql_str())
+                .await
+                .map(drop)
         })
         .await;
     ground
         .exhaust("describe", false, async |postgres, _| {
-            postgres.describe("SELECT id FROM t WHERE id < $1".into_sql_str()).await.map(drop)
+            postgres
+                .describe("SELECT id FROM t WHERE id < $1".into_sql_str())
+                .await
+                .map(drop)
         })
         .await;
     ground
         .exhaust("a script", false, async |postgres, _| {
-            postgres.execute(sqlx::raw_sql("SELECT 1; SELECT 2")).await.map(drop)
+            postgres
+                .execute(sqlx::raw_sql("SELECT 1; SELECT 2"))
+                .await
+                .map(drop)
         })
         .await;
 }
@@ -231,7 +274,9 @@ async fn transactions_can_be_dropped_at_any_poll() {
     let ground = Ground::new("transactions").await;
     ground
         .exhaust("transaction", true, async |postgres, id| {
-            postgres.transaction(async |mut tx: Tx| pair(&mut tx, id).await).await
+            postgres
+                .transaction(async |mut tx: Tx| pair(&mut tx, id).await)
+                .await
         })
         .await;
     ground
@@ -262,7 +307,11 @@ async fn savepoints_can_be_dropped_at_any_poll() {
                     let mut undone = tx.savepoint().await?;
                     insert(&mut *undone, -id - 1).await?;
                     undone.rollback().await?;
-                    sqlx::query("INSERT INTO pairs VALUES ($1)").bind(id).execute(&mut *tx).await.map(drop)
+                    sqlx::query("INSERT INTO pairs VALUES ($1)")
+                        .bind(id)
+                        .execute(&mut *tx)
+                        .await
+                        .map(drop)
                 })
                 .await
         })
@@ -273,10 +322,17 @@ async fn savepoints_can_be_dropped_at_any_poll() {
 #[tokio::test]
 async fn what_only_reads_can_be_dropped_at_any_poll() {
     let ground = Ground::new("readers").await;
-    ground.exhaust("reader", false, async |postgres, id| echo(&postgres.reader(), id).await).await;
+    ground
+        .exhaust("reader", false, async |postgres, id| {
+            echo(&postgres.reader(), id).await
+        })
+        .await;
     ground
         .exhaust("read_only transaction", false, async |postgres, id| {
-            postgres.read_only().transaction(async |mut tx: Tx| echo(&mut *tx, id).await).await
+            postgres
+                .read_only()
+                .transaction(async |mut tx: Tx| echo(&mut *tx, id).await)
+                .await
         })
         .await;
     let token = ground
@@ -289,7 +345,9 @@ async fn what_only_reads_can_be_dropped_at_any_poll() {
         .unwrap();
     let token = token.get().expect("a token");
     ground
-        .exhaust("reader_after", false, async |postgres, id| echo(&postgres.reader_after(token), id).await)
+        .exhaust("reader_after", false, async |postgres, id| {
+            echo(&postgres.reader_after(token), id).await
+        })
         .await;
 }
 
@@ -298,12 +356,16 @@ async fn what_has_a_key_is_done_once_however_often_it_was_dropped() {
     let ground = Ground::new("keys").await;
     let once = async |postgres: &Postgres, id: i32| {
         let key = format!("key {id}");
-        let done = postgres.exactly_once(&key, async |mut tx: Tx| pair(&mut tx, id).await).await;
+        let done = postgres
+            .exactly_once(&key, async |mut tx: Tx| pair(&mut tx, id).await)
+            .await;
         done.map(|_: hafnium_data::postgres::Done<()>| ())
     };
     once(&ground.postgres, -1).await.unwrap();
     ground
-        .exhaust("exactly_once", true, async |postgres, id| once(postgres, id).await)
+        .exhaust("exactly_once", true, async |postgres, id| {
+            once(postgres, id).await
+        })
         .await;
     // The primary key would refuse a second effect.
     for id in 0..ground.next.load(Ordering::Relaxed) {
@@ -320,10 +382,15 @@ async fn dropped_futures_leave_the_pool_whole_and_undo_their_work() {
         let limit = Duration::from_micros(200 * round);
         let query = sqlx::query("SELECT pg_sleep(1)").execute(&ground.postgres);
         let _ = tokio::time::timeout(limit, query).await;
-        let transaction = ground.postgres.transaction(async |mut tx: Tx| -> Result<(), sqlx::Error> {
-            pair(&mut tx, 1).await?;
-            sqlx::query("SELECT pg_sleep(1)").execute(&mut *tx).await.map(drop)
-        });
+        let transaction = ground
+            .postgres
+            .transaction(async |mut tx: Tx| -> Result<(), sqlx::Error> {
+                pair(&mut tx, 1).await?;
+                sqlx::query("SELECT pg_sleep(1)")
+                    .execute(&mut *tx)
+                    .await
+                    .map(drop)
+            });
         let _ = tokio::time::timeout(limit, transaction).await;
         let mut rows = sqlx::query("SELECT generate_series(1, 1000000)").fetch(&ground.postgres);
         let _ = tokio::time::timeout(limit, rows.next()).await;

@@ -218,7 +218,10 @@ async fn a_transaction_that_is_cut_while_another_handle_commits_in_it_is_unknown
             } else {
                 slowly();
                 let insert = format!("INSERT INTO t VALUES ({id})");
-                sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(inner).await.map(drop)
+                sqlx::raw_sql(sqlx::AssertSqlSafe(insert))
+                    .execute(inner)
+                    .await
+                    .map(drop)
             }
         });
         let cut = async {
@@ -226,7 +229,8 @@ async fn a_transaction_that_is_cut_while_another_handle_commits_in_it_is_unknown
             tokio::time::sleep(Duration::from_millis(100)).await;
             hafnium_core::Component::stop(&outer, Deadline::after(Duration::ZERO)).await
         };
-        let (result, _stopped): (Result<(), sqlx::Error>, _) = Box::pin(async { tokio::join!(around, cut) }).await;
+        let (result, _stopped): (Result<(), sqlx::Error>, _) =
+            Box::pin(async { tokio::join!(around, cut) }).await;
         let error = result.unwrap_err();
         assert!(matches!(detail(&error), Some(Detail::Cut { .. })), "{error}");
         assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");

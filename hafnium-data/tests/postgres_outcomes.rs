@@ -16,9 +16,7 @@ mod outcomes;
 #[path = "../../hafnium-core/tests/recorded/mod.rs"]
 mod recorded;
 
-use outcomes::{
-    capacity, commit, logins, losses, roles, run, sessions, statements, stale, table, timeouts,
-};
+use outcomes::{capacity, commit, logins, losses, roles, run, sessions, stale, statements, table, timeouts};
 
 #[test]
 fn the_documented_table_is_that_of_the_cases_and_has_every_row() {

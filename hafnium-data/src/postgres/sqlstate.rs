@@ -240,7 +240,11 @@ mod tests {
             .filter(|state| !refuses_login(state))
             .filter(|state| {
                 let class = &state[..2];
-                let cells = [(*state).to_owned(), format!("class {class}"), format!("{class}xxx")];
+                let cells = [
+                    (*state).to_owned(),
+                    format!("class {class}"),
+                    format!("{class}xxx"),
+                ];
                 !cells.into_iter().any(shown)
             })
             .collect();

@@ -14,18 +14,102 @@ const FAR: &str = "by a deferred trigger; otherwise said by what lies behind the
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("25P02", "in reply to COMMIT: a statement had failed and the closure did not say so", "rolled back", "ROLLBACK, connection kept, surfaced as an aborted transaction", Made::Server, aborted),
-        Case::new("COMMIT answered ROLLBACK", "a plain COMMIT of a failed transaction would be answered so; ours is preceded by a SELECT that fails with 25P02", "rolled back", "ROLLBACK, connection kept, surfaced as an aborted transaction", Made::Server, answered_rollback),
-        Case::new("40001", "in reply to COMMIT, of a serializable transaction", "rolled back", "connection kept, the closure runs again after a jittered pause", Made::Server, not_serializable),
-        Case::new("class 23", "in reply to COMMIT: a deferred constraint", "rolled back", "connection kept, surfaced", Made::Server, deferred_constraint),
-        Case::new("58030", "in reply to COMMIT", "unknown", "connection discarded, surfaced", Made::Raised(RARE), || unknown("58030", false, false)),
-        Case::new("XX000", "in reply to COMMIT", "unknown", "connection kept, surfaced", Made::Raised(RARE), || unknown("XX000", false, true)),
-        Case::new("40003", "in reply to COMMIT", "unknown", "connection discarded, surfaced; repeated when declared idempotent", Made::Raised(FAR), || unknown("40003", false, false)),
-        Case::new("08007", "in reply to COMMIT", "unknown", "as above", Made::Raised(FAR), || unknown("08007", false, false)),
-        Case::new("08006", "in reply to COMMIT", "unknown", "connection discarded, node suspected, surfaced; repeated when declared idempotent", Made::Raised(FAR), || unknown("08006", true, false)),
-        Case::new("57014", "cancelled while COMMIT waits for a standby", "done: the server answers success and a warning", "none", Made::Server, cancelled_wait),
-        Case::new("57014", "the deadline comes while COMMIT waits for a standby", "unknown", "no cancel is sent; connection discarded, surfaced", Made::Server, never_cancelled),
-        Case::new("57P01", "while COMMIT waits for a standby: a warning, then an end of file", "unknown, and committed on this node", "connection discarded, node suspected, surfaced", Made::Server, ended_wait),
+        Case::new(
+            "25P02",
+            "in reply to COMMIT: a statement had failed and the closure did not say so",
+            "rolled back",
+            "ROLLBACK, connection kept, surfaced as an aborted transaction",
+            Made::Server,
+            aborted,
+        ),
+        Case::new(
+            "COMMIT answered ROLLBACK",
+            "a plain COMMIT of a failed transaction would be answered so; ours is preceded by a SELECT that fails with 25P02",
+            "rolled back",
+            "ROLLBACK, connection kept, surfaced as an aborted transaction",
+            Made::Server,
+            answered_rollback,
+        ),
+        Case::new(
+            "40001",
+            "in reply to COMMIT, of a serializable transaction",
+            "rolled back",
+            "connection kept, the closure runs again after a jittered pause",
+            Made::Server,
+            not_serializable,
+        ),
+        Case::new(
+            "class 23",
+            "in reply to COMMIT: a deferred constraint",
+            "rolled back",
+            "connection kept, surfaced",
+            Made::Server,
+            deferred_constraint,
+        ),
+        Case::new(
+            "58030",
+            "in reply to COMMIT",
+            "unknown",
+            "connection discarded, surfaced",
+            Made::Raised(RARE),
+            || unknown("58030", false, false),
+        ),
+        Case::new(
+            "XX000",
+            "in reply to COMMIT",
+            "unknown",
+            "connection kept, surfaced",
+            Made::Raised(RARE),
+            || unknown("XX000", false, true),
+        ),
+        Case::new(
+            "40003",
+            "in reply to COMMIT",
+            "unknown",
+            "connection discarded, surfaced; repeated when declared idempotent",
+            Made::Raised(FAR),
+            || unknown("40003", false, false),
+        ),
+        Case::new(
+            "08007",
+            "in reply to COMMIT",
+            "unknown",
+            "as above",
+            Made::Raised(FAR),
+            || unknown("08007", false, false),
+        ),
+        Case::new(
+            "08006",
+            "in reply to COMMIT",
+            "unknown",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
+            Made::Raised(FAR),
+            || unknown("08006", true, false),
+        ),
+        Case::new(
+            "57014",
+            "cancelled while COMMIT waits for a standby",
+            "done: the server answers success and a warning",
+            "none",
+            Made::Server,
+            cancelled_wait,
+        ),
+        Case::new(
+            "57014",
+            "the deadline comes while COMMIT waits for a standby",
+            "unknown",
+            "no cancel is sent; connection discarded, surfaced",
+            Made::Server,
+            never_cancelled,
+        ),
+        Case::new(
+            "57P01",
+            "while COMMIT waits for a standby: a warning, then an end of file",
+            "unknown, and committed on this node",
+            "connection discarded, node suspected, surfaced",
+            Made::Server,
+            ended_wait,
+        ),
     ]
 }
 
@@ -70,7 +154,10 @@ async fn answered_rollback() {
     let place = Place::new("answeredrollback").await;
     // What the server says to a plain COMMIT: success, with another tag, and nothing is committed.
     let session = &place.session;
-    session.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    session
+        .batch_execute("BEGIN; INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
     assert!(session.batch_execute("INSERT INTO t VALUES (1)").await.is_err());
     session.batch_execute("COMMIT").await.unwrap();
     assert_eq!(place.rows("t").await, 0);
@@ -91,8 +178,9 @@ async fn not_serializable() {
                 .transaction(async |mut tx| -> Result<(), sqlx::Error> {
                     let level = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE";
                     sqlx::query(level).execute(&mut *tx).await?;
-                    let late: i64 =
-                        sqlx::query_scalar("SELECT count(*) FROM late").fetch_one(&mut *tx).await?;
+                    let late: i64 = sqlx::query_scalar("SELECT count(*) FROM late")
+                        .fetch_one(&mut *tx)
+                        .await?;
                     if counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
                         let rival = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM t; \
                                      INSERT INTO late VALUES ('00000', 0)";
@@ -122,7 +210,10 @@ async fn deferred_constraint() {
         .sees(SURFACED, async |postgres| {
             postgres
                 .transaction(async |mut tx| {
-                    sqlx::query("INSERT INTO child VALUES (1)").execute(&mut *tx).await.map(drop)
+                    sqlx::query("INSERT INTO child VALUES (1)")
+                        .execute(&mut *tx)
+                        .await
+                        .map(drop)
                 })
                 .await
         })
@@ -145,9 +236,14 @@ async fn unknown(state: &'static str, suspected: bool, kept: bool) {
         suspected,
         kept,
     };
-    let failed = place.sees(expected, async |postgres| late(postgres, state).await).await;
+    let failed = place
+        .sees(expected, async |postgres| late(postgres, state).await)
+        .await;
     let error = failed.unwrap_err();
-    assert!(matches!(detail(&error), Some(Detail::CommitUnknown { .. })), "{error}");
+    assert!(
+        matches!(detail(&error), Some(Detail::CommitUnknown { .. })),
+        "{error}"
+    );
     assert!(error.to_string().contains(state), "{error}");
     assert!(!classify(&error).retryable());
     assert_eq!(place.calls().await, 1);
@@ -160,7 +256,10 @@ async fn waiting(case: &str) -> (PostgresCluster, Place) {
     place.pid().await;
     let wait = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
     let session = &place.session;
-    session.batch_execute("SET synchronous_commit = local").await.unwrap();
+    session
+        .batch_execute("SET synchronous_commit = local")
+        .await
+        .unwrap();
     session.batch_execute(wait).await.unwrap();
     session.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     let end = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -175,19 +274,22 @@ async fn waiting(case: &str) -> (PostgresCluster, Place) {
 }
 
 async fn write(postgres: &Postgres) -> Result<(), sqlx::Error> {
-    postgres.transaction(async |mut tx: Tx| act(&mut *tx, "00000", 0).await).await
+    postgres
+        .transaction(async |mut tx: Tx| act(&mut *tx, "00000", 0).await)
+        .await
 }
 
 async fn cancelled_wait() {
     let (_cluster, place) = waiting("cancelledwait").await;
     let cancel = async {
         let pid = place.session_where("wait_event = 'SyncRep'").await;
-        place.session.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap();
+        place
+            .session
+            .execute("SELECT pg_cancel_backend($1)", &[&pid])
+            .await
+            .unwrap();
     };
-    let (done, ()) = tokio::join!(
-        place.sees(DONE, async |postgres| write(postgres).await),
-        cancel
-    );
+    let (done, ()) = tokio::join!(place.sees(DONE, async |postgres| write(postgres).await), cancel);
     done.unwrap();
     assert_eq!((place.calls().await, place.rows("t").await), (1, 1));
 }
@@ -202,7 +304,8 @@ async fn never_cancelled() {
     let given_up = place
         .sees(expected, async |postgres| {
             let view = postgres.within(Duration::from_millis(500));
-            view.transaction(async |mut tx: Tx| act(&mut *tx, "00000", 0).await).await
+            view.transaction(async |mut tx: Tx| act(&mut *tx, "00000", 0).await)
+                .await
         })
         .await;
     assert_eq!(code(&given_up.unwrap_err()), "postgres.deadline_exceeded");
@@ -223,13 +326,17 @@ async fn ended_wait() {
     };
     let end = async {
         let pid = place.session_where("wait_event = 'SyncRep'").await;
-        place.session.execute("SELECT pg_terminate_backend($1)", &[&pid]).await.unwrap();
+        place
+            .session
+            .execute("SELECT pg_terminate_backend($1)", &[&pid])
+            .await
+            .unwrap();
     };
-    let (ended, ()) = tokio::join!(
-        place.sees(expected, async |postgres| write(postgres).await),
-        end
-    );
+    let (ended, ()) = tokio::join!(place.sees(expected, async |postgres| write(postgres).await), end);
     let error = ended.unwrap_err();
-    assert!(matches!(detail(&error), Some(Detail::CommitUnknown { .. })), "{error}");
+    assert!(
+        matches!(detail(&error), Some(Detail::CommitUnknown { .. })),
+        "{error}"
+    );
     assert_eq!(place.rows("t").await, 1, "committed on this node");
 }

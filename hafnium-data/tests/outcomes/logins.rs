@@ -19,11 +19,46 @@ const POOLER: &str = "said by poolers and proxies; a server never says it to a c
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("57P03", "the server shuts down and takes no more logins", "not run", "node suspected and probed until it is back; surfaced at the deadline with the reason", Made::Server, shutting_down),
-        Case::new("08001", "in reply to a login", "not run", "node suspected, another login", Made::Peer(POOLER), || refused_once("08001")),
-        Case::new("08004", "in reply to a login", "not run", "node suspected, another login", Made::Peer(POOLER), || refused_once("08004")),
-        Case::new("28P01", "the password was changed", "not run", "surfaced; no other host is tried with it, node left alone", Made::Server, wrong_password),
-        Case::new("28000", "the role must not log in", "not run", "as above", Made::Server, no_login),
+        Case::new(
+            "57P03",
+            "the server shuts down and takes no more logins",
+            "not run",
+            "node suspected and probed until it is back; surfaced at the deadline with the reason",
+            Made::Server,
+            shutting_down,
+        ),
+        Case::new(
+            "08001",
+            "in reply to a login",
+            "not run",
+            "node suspected, another login",
+            Made::Peer(POOLER),
+            || refused_once("08001"),
+        ),
+        Case::new(
+            "08004",
+            "in reply to a login",
+            "not run",
+            "node suspected, another login",
+            Made::Peer(POOLER),
+            || refused_once("08004"),
+        ),
+        Case::new(
+            "28P01",
+            "the password was changed",
+            "not run",
+            "surfaced; no other host is tried with it, node left alone",
+            Made::Server,
+            wrong_password,
+        ),
+        Case::new(
+            "28000",
+            "the role must not log in",
+            "not run",
+            "as above",
+            Made::Server,
+            no_login,
+        ),
     ]
 }
 
@@ -83,7 +118,10 @@ async fn refused_once(state: &'static str) {
     let (session, peer) = (&place.session, &peer);
     place
         .sees(expected, async |postgres| {
-            session.execute("SELECT pg_terminate_backend($1, 2000)", &[&pid]).await.unwrap();
+            session
+                .execute("SELECT pg_terminate_backend($1, 2000)", &[&pid])
+                .await
+                .unwrap();
             peer.refuse_login(state);
             act(postgres, "00000", 0).await
         })
@@ -104,7 +142,10 @@ async fn role_on_two_hosts(case: &str) -> ([Proxy; 2], Place, String) {
     session.batch_execute(&create).await.unwrap();
     let database = unique(case);
     cluster.create_database(&database).await.unwrap();
-    let hosts = proxies.each_ref().map(|proxy| proxy.address().to_string()).join(",");
+    let hosts = proxies
+        .each_ref()
+        .map(|proxy| proxy.address().to_string())
+        .join(",");
     let url = format!("postgres://{role}:first@{hosts}/{database}");
     let place = Place::at(&url, database, session, |_| {}).await;
     (proxies, place, role)
@@ -115,9 +156,16 @@ async fn refused_for_good(case: &str, change: impl FnOnce(&str) -> String, state
     let (proxies, place, role) = role_on_two_hosts(case).await;
     let pid = place.pid().await;
     place.session.batch_execute(&change(&role)).await.unwrap();
-    place.session.execute("SELECT pg_terminate_backend($1, 2000)", &[&pid]).await.unwrap();
+    place
+        .session
+        .execute("SELECT pg_terminate_backend($1, 2000)", &[&pid])
+        .await
+        .unwrap();
     let (before, accepted) = (place.counts(), proxies[1].counters().accepted);
-    let error = sqlx::query("SELECT 1").execute(&place.postgres).await.unwrap_err();
+    let error = sqlx::query("SELECT 1")
+        .execute(&place.postgres)
+        .await
+        .unwrap_err();
     let refused = match detail(&error) {
         Some(Detail::LoginRefused { state, .. }) => state.clone(),
         _ => panic!("{error}"),
@@ -127,7 +175,11 @@ async fn refused_for_good(case: &str, change: impl FnOnce(&str) -> String, state
     let after = place.counts();
     assert_eq!((after.not_run, after.unknown_outcomes), (before.not_run + 1, 0));
     assert_eq!(after.suspected, before.suspected);
-    assert_eq!(proxies[1].counters().accepted, accepted, "the second host was tried too");
+    assert_eq!(
+        proxies[1].counters().accepted,
+        accepted,
+        "the second host was tried too"
+    );
     assert_eq!(place.postgres.nodes()[0].state, "up");
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use hafnium_core::secret::Secret;
 use hafnium_core::{Classify, Outcome};
 use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, Tx, classify, detail};
-use hafnium_testkit::proxy::{Direction, Proxy};
 use hafnium_testkit::postgres::PostgresCluster;
+use hafnium_testkit::proxy::{Direction, Proxy};
 
 use super::place::{Expected, Place, act, code, context, counts, shared, unique};
 use super::{Case, Made};
@@ -20,19 +20,110 @@ const LOST: &str = "EOF / reset / time-out after bytes were written";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new(REFUSED, "nobody listens", "not run", "next host; with no other: surfaced at the deadline, the reason of each node named", Made::Network, || nowhere("127.0.0.1:1", "", "refused")),
-        Case::new(REFUSED, "no route to the address, or nobody there", "not run", "as above", Made::Network, || nowhere("192.0.2.1:5432", "", "192.0.2.1")),
-        Case::new(REFUSED, "the name does not resolve", "not run", "as above", Made::Network, || nowhere("nowhere.invalid:5432", "", "nowhere.invalid")),
-        Case::new(REFUSED, "TLS is demanded of a server without it", "not run", "as above", Made::Server, no_tls),
-        Case::new(REFUSED, "the handshake is not answered", "not run", "as above; given up after a second", Made::Network, silent_handshake),
-        Case::new(REFUSED, "one of two hosts is not there", "done", "the other host serves", Made::Network, next_host),
-        Case::new(BEFORE, "no connection can be opened for a statement", "not run", "node suspected; surfaced at the deadline", Made::Network, no_connection),
-        Case::new(BEFORE, "an idle connection died unnoticed, then gets a write", "unknown: sqlx does not say whether a byte was written", "connection discarded, node suspected, surfaced; repeated when declared idempotent", Made::Network, died_idle),
-        Case::new(LOST, "a write outside a transaction", "unknown", "connection discarded, node suspected, surfaced; repeated when declared idempotent", Made::Network, lost_write),
-        Case::new(LOST, "every process of the server is killed in a write outside a transaction", "unknown", "as above; an end of file, no SQLSTATE", Made::Server, killed),
-        Case::new(LOST, "no reply to a write by the deadline", "unknown", "connection discarded, node left alone, surfaced", Made::Server, late),
-        Case::new(LOST, "in a transaction, before COMMIT", "rolled back", "connection discarded, node suspected, the closure runs again", Made::Network, lost_in_transaction),
-        Case::new(LOST, "COMMIT was sent", "unknown", "connection discarded, node suspected, surfaced; repeated when declared idempotent", Made::Network, lost_commit),
+        Case::new(
+            REFUSED,
+            "nobody listens",
+            "not run",
+            "next host; with no other: surfaced at the deadline, the reason of each node named",
+            Made::Network,
+            || nowhere("127.0.0.1:1", "", "refused"),
+        ),
+        Case::new(
+            REFUSED,
+            "no route to the address, or nobody there",
+            "not run",
+            "as above",
+            Made::Network,
+            || nowhere("192.0.2.1:5432", "", "192.0.2.1"),
+        ),
+        Case::new(
+            REFUSED,
+            "the name does not resolve",
+            "not run",
+            "as above",
+            Made::Network,
+            || nowhere("nowhere.invalid:5432", "", "nowhere.invalid"),
+        ),
+        Case::new(
+            REFUSED,
+            "TLS is demanded of a server without it",
+            "not run",
+            "as above",
+            Made::Server,
+            no_tls,
+        ),
+        Case::new(
+            REFUSED,
+            "the handshake is not answered",
+            "not run",
+            "as above; given up after a second",
+            Made::Network,
+            silent_handshake,
+        ),
+        Case::new(
+            REFUSED,
+            "one of two hosts is not there",
+            "done",
+            "the other host serves",
+            Made::Network,
+            next_host,
+        ),
+        Case::new(
+            BEFORE,
+            "no connection can be opened for a statement",
+            "not run",
+            "node suspected; surfaced at the deadline",
+            Made::Network,
+            no_connection,
+        ),
+        Case::new(
+            BEFORE,
+            "an idle connection died unnoticed, then gets a write",
+            "unknown: sqlx does not say whether a byte was written",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
+            Made::Network,
+            died_idle,
+        ),
+        Case::new(
+            LOST,
+            "a write outside a transaction",
+            "unknown",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
+            Made::Network,
+            lost_write,
+        ),
+        Case::new(
+            LOST,
+            "every process of the server is killed in a write outside a transaction",
+            "unknown",
+            "as above; an end of file, no SQLSTATE",
+            Made::Server,
+            killed,
+        ),
+        Case::new(
+            LOST,
+            "no reply to a write by the deadline",
+            "unknown",
+            "connection discarded, node left alone, surfaced",
+            Made::Server,
+            late,
+        ),
+        Case::new(
+            LOST,
+            "in a transaction, before COMMIT",
+            "rolled back",
+            "connection discarded, node suspected, the closure runs again",
+            Made::Network,
+            lost_in_transaction,
+        ),
+        Case::new(
+            LOST,
+            "COMMIT was sent",
+            "unknown",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
+            Made::Network,
+            lost_commit,
+        ),
     ]
 }
 
@@ -51,8 +142,17 @@ async fn unreachable(url: &str, word: &str) {
     let error = sqlx::query("SELECT 1").execute(&postgres).await.unwrap_err();
     assert!(matches!(detail(&error), Some(Detail::NoNode { .. })), "{error}");
     assert_eq!(classify(&error).outcome(), Outcome::NotRun);
-    assert!(classify(&error).retryable() && error.to_string().contains(word), "{error}");
-    assert_eq!((counts(&recorded, &postgres).not_run, counts(&recorded, &postgres).unknown_outcomes), (1, 0));
+    assert!(
+        classify(&error).retryable() && error.to_string().contains(word),
+        "{error}"
+    );
+    assert_eq!(
+        (
+            counts(&recorded, &postgres).not_run,
+            counts(&recorded, &postgres).unknown_outcomes
+        ),
+        (1, 0)
+    );
     assert_ne!(postgres.nodes()[0].state, "up");
 }
 
@@ -178,7 +278,10 @@ async fn killed() {
     assert_eq!(code(&error), "postgres.connection_lost", "{error}");
     assert_eq!(classify(&error).outcome(), Outcome::Unknown);
     let after = place.counts();
-    assert_eq!((after.unknown_outcomes, after.retries), (before.unknown_outcomes + 1, 0));
+    assert_eq!(
+        (after.unknown_outcomes, after.retries),
+        (before.unknown_outcomes + 1, 0)
+    );
     assert!(after.suspected > before.suspected);
     cluster.start(0).await.unwrap();
     place.pid().await;
@@ -224,12 +327,25 @@ async fn lost_commit() {
     let proxy = &proxy;
     let run = async |postgres: &Postgres, idempotent: bool| {
         proxy.swallow_reply_to("COMMIT");
-        let view = if idempotent { postgres.idempotent() } else { postgres.within(Duration::from_secs(60)) };
-        view.transaction(async |mut tx: Tx| -> Result<(), sqlx::Error> { act(&mut *tx, "00000", 0).await }).await
+        let view = if idempotent {
+            postgres.idempotent()
+        } else {
+            postgres.within(Duration::from_secs(60))
+        };
+        view.transaction(async |mut tx: Tx| -> Result<(), sqlx::Error> { act(&mut *tx, "00000", 0).await })
+            .await
     };
-    let lost = place.sees(LOST_ONCE, async |postgres| run(postgres, false).await).await;
-    assert!(matches!(detail(&lost.unwrap_err()), Some(Detail::CommitUnknown { .. })));
+    let lost = place
+        .sees(LOST_ONCE, async |postgres| run(postgres, false).await)
+        .await;
+    assert!(matches!(
+        detail(&lost.unwrap_err()),
+        Some(Detail::CommitUnknown { .. })
+    ));
     assert_eq!(place.rows("t").await, 1, "it did take effect");
-    place.sees(FOUND_AGAIN, async |postgres| run(postgres, true).await).await.unwrap();
+    place
+        .sees(FOUND_AGAIN, async |postgres| run(postgres, true).await)
+        .await
+        .unwrap();
     assert_eq!(place.rows("t").await, 3, "both runs did");
 }

@@ -82,7 +82,10 @@ impl Case {
 
     /// Its cells but for the signal.
     pub(crate) fn cells(&self) -> String {
-        format!("{} | {} | {} | {}", self.when, self.outcome, self.action, self.made)
+        format!(
+            "{} | {} | {} | {}",
+            self.when, self.outcome, self.action, self.made
+        )
     }
 }
 

@@ -80,11 +80,10 @@ impl Peer {
     }
 
     fn push(&self, cue: Cue, state: &'static str, severity: &'static str) {
-        self.script.lock().unwrap().push_back(Line {
-            cue,
-            state,
-            severity,
-        });
+        self.script
+            .lock()
+            .unwrap()
+            .push_back(Line { cue, state, severity });
     }
 }
 
@@ -92,7 +91,9 @@ impl Peer {
 const TLS: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 async fn serve(mut client: TcpStream, server: SocketAddr, script: Arc<Mutex<VecDeque<Line>>>) {
-    let Ok(mut server) = TcpStream::connect(server).await else { return };
+    let Ok(mut server) = TcpStream::connect(server).await else {
+        return;
+    };
     let (mut requests, mut began) = (Vec::new(), false);
     let (mut up, mut down) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     loop {

@@ -146,7 +146,9 @@ impl Place {
 
     /// How often `act` was called.
     pub(crate) async fn calls(&self) -> i64 {
-        let row = self.session.query_one("SELECT last_value FROM calls WHERE is_called", &[]);
+        let row = self
+            .session
+            .query_one("SELECT last_value FROM calls WHERE is_called", &[]);
         row.await.map_or(0, |row| row.get(0))
     }
 
@@ -205,8 +207,16 @@ impl Place {
             suspected: 0,
         };
         assert_eq!(counted, wanted, "{result:?}");
-        assert_eq!(suspected > 0, expected.suspected, "suspected {suspected} times: {result:?}");
-        assert_eq!(self.pid().await == pid, expected.kept, "the same session afterwards: {result:?}");
+        assert_eq!(
+            suspected > 0,
+            expected.suspected,
+            "suspected {suspected} times: {result:?}"
+        );
+        assert_eq!(
+            self.pid().await == pid,
+            expected.kept,
+            "the same session afterwards: {result:?}"
+        );
         let node = &self.postgres.nodes()[0];
         assert_eq!((node.in_use, node.state), (0, "up"), "{node:?}");
         result

@@ -14,10 +14,38 @@ use super::{Case, Made};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("25006", "a write reaches a standby, behind a name that moved", "not run", "failover: connection discarded, node suspected, repeated on the primary", Made::Server, || moved("INSERT INTO t VALUES (1)")),
-        Case::new("55000", "recovery is in progress: a function that needs a primary reaches a standby", "not run", "as above", Made::Server, || moved("SELECT pg_current_wal_lsn()")),
-        Case::new("25006", "default_transaction_read_only: the probe still says primary", "not run", "node suspected, repeated once when the probe has answered, then surfaced", Made::Server, read_only_by_setting),
-        Case::new("40001", "a read conflicts with the replay of a standby", "rolled back", "repeated on the other standby, then on the primary", Made::Server, replay_conflict),
+        Case::new(
+            "25006",
+            "a write reaches a standby, behind a name that moved",
+            "not run",
+            "failover: connection discarded, node suspected, repeated on the primary",
+            Made::Server,
+            || moved("INSERT INTO t VALUES (1)"),
+        ),
+        Case::new(
+            "55000",
+            "recovery is in progress: a function that needs a primary reaches a standby",
+            "not run",
+            "as above",
+            Made::Server,
+            || moved("SELECT pg_current_wal_lsn()"),
+        ),
+        Case::new(
+            "25006",
+            "default_transaction_read_only: the probe still says primary",
+            "not run",
+            "node suspected, repeated once when the probe has answered, then surfaced",
+            Made::Server,
+            read_only_by_setting,
+        ),
+        Case::new(
+            "40001",
+            "a read conflicts with the replay of a standby",
+            "rolled back",
+            "repeated on the other standby, then on the primary",
+            Made::Server,
+            replay_conflict,
+        ),
     ]
 }
 
@@ -29,16 +57,26 @@ async fn moved(sql: &'static str) {
     let database = unique("moved");
     let url = cluster.create_database(&database).await.unwrap();
     let session = cluster.connect(0, &database).await.unwrap();
-    session.batch_execute("CREATE TABLE t (id int PRIMARY KEY); GRANT ALL ON t TO PUBLIC").await.unwrap();
+    session
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); GRANT ALL ON t TO PUBLIC")
+        .await
+        .unwrap();
     cluster.await_replay().await.unwrap();
-    let url = url.replace(&format!("{primary},{standby}"), &format!("{},{primary}", proxy.address()));
+    let url = url.replace(
+        &format!("{primary},{standby}"),
+        &format!("{},{primary}", proxy.address()),
+    );
     let place = Place::at(&url, database, session, |_| {}).await;
     let pid = place.pid().await;
     let before = place.counts();
 
     proxy.lead_to(standby);
     // Only the pool's connection ends, so that nothing but the statement finds out.
-    place.session.execute("SELECT pg_terminate_backend($1, 2000)", &[&pid]).await.unwrap();
+    place
+        .session
+        .execute("SELECT pg_terminate_backend($1, 2000)", &[&pid])
+        .await
+        .unwrap();
     let done = sqlx::query(sql).execute(&place.postgres).await.unwrap();
     assert_eq!(done.rows_affected(), 1);
     let after = place.counts();
@@ -55,11 +93,20 @@ async fn read_only_by_setting() {
     let place = Place::on(&cluster, "readonly", |_| {}, None).await;
     let set = "ALTER SYSTEM SET default_transaction_read_only = on";
     place.session.batch_execute(set).await.unwrap();
-    place.session.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    place
+        .session
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
     let view = place.postgres.clone();
     let shown = "SELECT current_setting('transaction_read_only')";
     let end = Instant::now() + Duration::from_secs(10);
-    while sqlx::query_scalar::<_, String>(shown).fetch_one(&view).await.unwrap() != "on" {
+    while sqlx::query_scalar::<_, String>(shown)
+        .fetch_one(&view)
+        .await
+        .unwrap()
+        != "on"
+    {
         assert!(Instant::now() < end);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -69,7 +116,9 @@ async fn read_only_by_setting() {
         suspected: true,
         kept: false,
     };
-    let refused = place.sees(expected, async |postgres| act(postgres, "00000", 0).await).await;
+    let refused = place
+        .sees(expected, async |postgres| act(postgres, "00000", 0).await)
+        .await;
     assert_eq!(code(&refused.unwrap_err()), "postgres.25006");
 }
 
@@ -80,7 +129,10 @@ async fn replay_conflict() {
     let place = Place::on(&cluster, "replay", longer, None).await;
     for standby in cluster.standbys() {
         let session = cluster.connect(standby, "postgres").await.unwrap();
-        session.batch_execute("ALTER SYSTEM SET max_standby_streaming_delay = '20ms'").await.unwrap();
+        session
+            .batch_execute("ALTER SYSTEM SET max_standby_streaming_delay = '20ms'")
+            .await
+            .unwrap();
         session.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     }
     let end = Instant::now() + Duration::from_secs(10);

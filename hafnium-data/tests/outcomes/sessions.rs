@@ -16,17 +16,94 @@ const NEWER: &str = "transaction_timeout is of PostgreSQL 17";
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("57P01", "one session is ended in a statement", "rolled back", "connection discarded, node left alone, repeated", Made::Server, one_ended),
-        Case::new("57P01", "several sessions of a node are ended together", "rolled back", "connections discarded, node suspected, repeated", Made::Server, several_ended),
-        Case::new("57P01", "in a transaction, before COMMIT", "rolled back", "connection discarded, node left alone, the closure runs again", Made::Server, ended_in_transaction),
-        Case::new("57P01", "in reply to COMMIT", "unknown", "connection discarded, surfaced", Made::Server, ended_in_commit),
-        Case::new("57P02", "as an error in reply to a statement", "rolled back", "connection discarded, node suspected, repeated", Made::Peer(CRASH), crashed),
-        Case::new("57P02", "as a notice before the end of file", "unknown", "as an end of file", Made::Peer(CRASH), crashed_with_notice),
-        Case::new("57P02", "in reply to COMMIT", "unknown", "connection discarded, node suspected, surfaced", Made::Peer(CRASH), crashed_in_commit),
-        Case::new("57P04", "in reply to a statement", "rolled back", "connection discarded, node left alone, surfaced", Made::Peer(CONFLICT), database_dropped),
-        Case::new("57P05", "the session was idle for too long", "not run", "connection discarded, node left alone, repeated", Made::Server, idle),
-        Case::new("25P03", "the transaction was idle for too long", "rolled back", "connection discarded, node left alone, surfaced", Made::Server, idle_in_transaction),
-        Case::new("25P04", "the transaction took too long", "rolled back", "connection discarded, node left alone, surfaced", Made::Peer(NEWER), long_transaction),
+        Case::new(
+            "57P01",
+            "one session is ended in a statement",
+            "rolled back",
+            "connection discarded, node left alone, repeated",
+            Made::Server,
+            one_ended,
+        ),
+        Case::new(
+            "57P01",
+            "several sessions of a node are ended together",
+            "rolled back",
+            "connections discarded, node suspected, repeated",
+            Made::Server,
+            several_ended,
+        ),
+        Case::new(
+            "57P01",
+            "in a transaction, before COMMIT",
+            "rolled back",
+            "connection discarded, node left alone, the closure runs again",
+            Made::Server,
+            ended_in_transaction,
+        ),
+        Case::new(
+            "57P01",
+            "in reply to COMMIT",
+            "unknown",
+            "connection discarded, surfaced",
+            Made::Server,
+            ended_in_commit,
+        ),
+        Case::new(
+            "57P02",
+            "as an error in reply to a statement",
+            "rolled back",
+            "connection discarded, node suspected, repeated",
+            Made::Peer(CRASH),
+            crashed,
+        ),
+        Case::new(
+            "57P02",
+            "as a notice before the end of file",
+            "unknown",
+            "as an end of file",
+            Made::Peer(CRASH),
+            crashed_with_notice,
+        ),
+        Case::new(
+            "57P02",
+            "in reply to COMMIT",
+            "unknown",
+            "connection discarded, node suspected, surfaced",
+            Made::Peer(CRASH),
+            crashed_in_commit,
+        ),
+        Case::new(
+            "57P04",
+            "in reply to a statement",
+            "rolled back",
+            "connection discarded, node left alone, surfaced",
+            Made::Peer(CONFLICT),
+            database_dropped,
+        ),
+        Case::new(
+            "57P05",
+            "the session was idle for too long",
+            "not run",
+            "connection discarded, node left alone, repeated",
+            Made::Server,
+            idle,
+        ),
+        Case::new(
+            "25P03",
+            "the transaction was idle for too long",
+            "rolled back",
+            "connection discarded, node left alone, surfaced",
+            Made::Server,
+            idle_in_transaction,
+        ),
+        Case::new(
+            "25P04",
+            "the transaction took too long",
+            "rolled back",
+            "connection discarded, node left alone, surfaced",
+            Made::Peer(NEWER),
+            long_transaction,
+        ),
     ]
 }
 
@@ -73,8 +150,16 @@ async fn several_ended() {
         tokio::spawn(async move { act(&postgres, "slow", 4).await })
     });
     let sleeping: Vec<_> = sleeping.collect();
-    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-    while place.session.query_one(asleep, &[]).await.unwrap().get::<_, i64>(0) < 4 {
+    let asleep =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    while place
+        .session
+        .query_one(asleep, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        < 4
+    {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
@@ -89,11 +174,15 @@ async fn several_ended() {
 }
 
 async fn transact(postgres: &Postgres, state: &str) -> Result<(), sqlx::Error> {
-    postgres.transaction(async |mut tx: Tx| act(&mut *tx, state, 1).await).await
+    postgres
+        .transaction(async |mut tx: Tx| act(&mut *tx, state, 1).await)
+        .await
 }
 
 async fn commit_late(postgres: &Postgres, state: &str) -> Result<(), sqlx::Error> {
-    postgres.transaction(async |mut tx: Tx| act_late(&mut tx, state, 1).await).await
+    postgres
+        .transaction(async |mut tx: Tx| act_late(&mut tx, state, 1).await)
+        .await
 }
 
 async fn ended_in_transaction() {
@@ -113,7 +202,10 @@ async fn ended_in_commit() {
         end_sleeper(&place)
     );
     let error = ended.unwrap_err();
-    assert!(matches!(detail(&error), Some(Detail::CommitUnknown { .. })), "{error}");
+    assert!(
+        matches!(detail(&error), Some(Detail::CommitUnknown { .. })),
+        "{error}"
+    );
     assert!(error.to_string().contains("57P01"), "{error}");
     assert!(!classify(&error).retryable());
     assert_eq!(place.calls().await, 1);
@@ -173,7 +265,10 @@ async fn crashed_in_commit() {
             transact(postgres, "00000").await
         })
         .await;
-    assert!(matches!(detail(&lost.unwrap_err()), Some(Detail::CommitUnknown { .. })));
+    assert!(matches!(
+        detail(&lost.unwrap_err()),
+        Some(Detail::CommitUnknown { .. })
+    ));
     assert!(peer.is_done());
 }
 
@@ -191,7 +286,10 @@ async fn database_dropped() {
 async fn idle() {
     let place = Place::new("idle").await;
     // Longer than a probe's period, so that only the pool's connection idles that long.
-    let limit = format!("ALTER DATABASE {} SET idle_session_timeout = '1200ms'", place.database);
+    let limit = format!(
+        "ALTER DATABASE {} SET idle_session_timeout = '1200ms'",
+        place.database
+    );
     place.session.batch_execute(&limit).await.unwrap();
     // The setting is that of sessions that begin now.
     let end = "SELECT pg_terminate_backend($1, 2000)";

@@ -10,12 +10,54 @@ use super::{Case, Made};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("26000", "DEALLOCATE ALL behind the client's back", "not run", "the connection's statements are forgotten, connection kept, repeated once", Made::Server, deallocated),
-        Case::new("26000", "the same in a transaction", "rolled back", "the same after a ROLLBACK; the closure runs again, once", Made::Server, deallocated_in_transaction),
-        Case::new("42P05", "PREPARE of the client's next name behind its back", "not run", "the connection's statements are forgotten, connection kept, repeated once", Made::Server, prepared),
-        Case::new("0A000", "ALTER TABLE changes what a prepared statement returns", "not run", "the connection's statements are forgotten, connection kept, repeated once", Made::Server, altered),
-        Case::new("0A000", "the same in a transaction", "rolled back", "the same after a ROLLBACK; the closure runs again, once", Made::Server, altered_in_transaction),
-        Case::new("0A000", "what the server can't do at all", "rolled back", "connection kept, surfaced", Made::Server, not_supported),
+        Case::new(
+            "26000",
+            "DEALLOCATE ALL behind the client's back",
+            "not run",
+            "the connection's statements are forgotten, connection kept, repeated once",
+            Made::Server,
+            deallocated,
+        ),
+        Case::new(
+            "26000",
+            "the same in a transaction",
+            "rolled back",
+            "the same after a ROLLBACK; the closure runs again, once",
+            Made::Server,
+            deallocated_in_transaction,
+        ),
+        Case::new(
+            "42P05",
+            "PREPARE of the client's next name behind its back",
+            "not run",
+            "the connection's statements are forgotten, connection kept, repeated once",
+            Made::Server,
+            prepared,
+        ),
+        Case::new(
+            "0A000",
+            "ALTER TABLE changes what a prepared statement returns",
+            "not run",
+            "the connection's statements are forgotten, connection kept, repeated once",
+            Made::Server,
+            altered,
+        ),
+        Case::new(
+            "0A000",
+            "the same in a transaction",
+            "rolled back",
+            "the same after a ROLLBACK; the closure runs again, once",
+            Made::Server,
+            altered_in_transaction,
+        ),
+        Case::new(
+            "0A000",
+            "what the server can't do at all",
+            "rolled back",
+            "connection kept, surfaced",
+            Made::Server,
+            not_supported,
+        ),
     ]
 }
 
@@ -29,7 +71,10 @@ const REPEATED: Expected = Expected {
 /// The statement that is prepared; its text is its key in the client.
 async fn read(executor: impl sqlx::PgExecutor<'_>) -> Result<usize, sqlx::Error> {
     use sqlx::Row;
-    let row = sqlx::query("SELECT * FROM t WHERE id = $1").bind(1).fetch_one(executor).await?;
+    let row = sqlx::query("SELECT * FROM t WHERE id = $1")
+        .bind(1)
+        .fetch_one(executor)
+        .await?;
     Ok(row.columns().len())
 }
 
@@ -39,7 +84,11 @@ async fn raw(postgres: &Postgres, sql: &'static str) {
 
 async fn with_row(case: &str) -> Place {
     let place = Place::new(case).await;
-    place.session.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    place
+        .session
+        .batch_execute("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
     assert_eq!(read(&place.postgres).await.unwrap(), 1);
     place
 }
@@ -54,7 +103,11 @@ async fn deallocated() {
     assert_eq!((after.done - before.done, after.retries - before.retries), (1, 1));
     assert_eq!((after.suspected, after.unknown_outcomes), (before.suspected, 0));
     assert_eq!(place.pid().await, pid, "the connection is kept");
-    assert_eq!(place.counts().retries, after.retries, "its other statements are forgotten too");
+    assert_eq!(
+        place.counts().retries,
+        after.retries,
+        "its other statements are forgotten too"
+    );
 }
 
 async fn deallocated_in_transaction() {
@@ -98,10 +151,16 @@ async fn prepared() {
         take_name(&place.postgres, name).await;
     }
     let before = place.counts();
-    let error = sqlx::query("SELECT id, 'new' FROM t").execute(&place.postgres).await.unwrap_err();
+    let error = sqlx::query("SELECT id, 'new' FROM t")
+        .execute(&place.postgres)
+        .await
+        .unwrap_err();
     assert_eq!(code(&error), "postgres.42P05");
     let after = place.counts();
-    assert_eq!((after.not_run - before.not_run, after.retries - before.retries), (1, 1));
+    assert_eq!(
+        (after.not_run - before.not_run, after.retries - before.retries),
+        (1, 1)
+    );
     assert_eq!((after.suspected, after.unknown_outcomes), (before.suspected, 0));
     raw(&place.postgres, "DEALLOCATE ALL").await;
     assert_eq!(place.pid().await, pid, "the connection is kept");
@@ -110,7 +169,9 @@ async fn prepared() {
 /// Takes a name for a prepared statement, unless it is taken.
 async fn take_name(postgres: &Postgres, name: i32) {
     let prepare = format!("PREPARE sqlx_s_{name} AS SELECT 1");
-    let _taken = sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(postgres).await;
+    let _taken = sqlx::raw_sql(sqlx::AssertSqlSafe(prepare))
+        .execute(postgres)
+        .await;
 }
 
 async fn altered() {

@@ -13,28 +13,188 @@ const CLIENT: &str = "said to a client that breaks the protocol, which sqlx does
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("40001", "a transaction saw too old a state", "rolled back", "connection kept, the closure runs again after a jittered pause", Made::Server, conflict),
-        Case::new("40P01", "two transactions wait for each other", "rolled back", "as above", Made::Server, deadlock),
-        Case::new("40003", "in reply to a statement", "unknown", "connection discarded, node left alone, surfaced; repeated when declared idempotent", Made::Raised(FAR), || unknown("40003", false)),
-        Case::new("08007", "in reply to a statement", "unknown", "as above", Made::Raised(FAR), || unknown("08007", false)),
-        Case::new("08000", "in reply to a statement", "unknown", "connection discarded, node suspected, surfaced; repeated when declared idempotent", Made::Raised(FAR), || unknown("08000", true)),
-        Case::new("08003", "in reply to a statement", "unknown", "as above", Made::Raised(FAR), || unknown("08003", true)),
-        Case::new("08006", "in reply to a statement", "unknown", "as above", Made::Raised(FAR), || unknown("08006", true)),
-        Case::new("08P01", "in reply to a statement", "unknown", "connection discarded, node left alone, surfaced; repeated once when declared idempotent", Made::Raised(CLIENT), protocol),
-        Case::new("53100", "in reply to a statement", "rolled back", "connection kept, surfaced, the dependency's fault", Made::Raised(RARE), || undone("53100", Fault::Dependency)),
-        Case::new("53200", "in reply to a statement", "rolled back", "as above", Made::Raised(RARE), || undone("53200", Fault::Dependency)),
-        Case::new("58000", "in reply to a statement", "rolled back", "as above", Made::Raised(RARE), || undone("58000", Fault::Dependency)),
-        Case::new("58030", "in reply to a statement", "rolled back", "connection discarded, surfaced, the dependency's fault", Made::Raised(RARE), failed_disk),
-        Case::new("55P03", "a row is locked, NOWAIT", "rolled back", "connection kept, surfaced", Made::Server, locked),
-        Case::new("25P02", "a statement after one that failed, in one transaction", "not run", "ROLLBACK, connection kept, surfaced", Made::Server, aborted),
-        Case::new("XX000", "in reply to a statement", "rolled back", "connection kept, surfaced, not repeated", Made::Raised(RARE), || undone("XX000", Fault::Dependency)),
-        Case::new("XX001", "in reply to a statement", "rolled back", "as above", Made::Raised(RARE), || undone("XX001", Fault::Dependency)),
-        Case::new("XX002", "in reply to a statement", "rolled back", "as above", Made::Raised(RARE), || undone("XX002", Fault::Dependency)),
-        Case::new("F0xxx", "in reply to a statement", "rolled back", "as above", Made::Raised(RARE), || undone("F0001", Fault::Dependency)),
-        Case::new("class 22", "a division by zero", "rolled back", "connection kept, surfaced, the caller's fault", Made::Server, || mistake("INSERT INTO t SELECT 1 / (id - id) FROM t", "postgres.22", Fault::Caller)),
-        Case::new("class 23", "a row that is there already", "rolled back", "as above", Made::Server, || mistake("INSERT INTO t VALUES (7)", "postgres.23505", Fault::Caller)),
-        Case::new("class 42", "a table that is not there", "rolled back", "connection kept, surfaced, the service's fault", Made::Server, || mistake("INSERT INTO nowhere VALUES (7)", "postgres.42", Fault::Service)),
-        Case::new("class P0", "RAISE without a state", "rolled back", "connection kept, surfaced, the caller's fault", Made::Server, || mistake("DO $$ BEGIN RAISE 'no'; END $$", "postgres.P0", Fault::Caller)),
+        Case::new(
+            "40001",
+            "a transaction saw too old a state",
+            "rolled back",
+            "connection kept, the closure runs again after a jittered pause",
+            Made::Server,
+            conflict,
+        ),
+        Case::new(
+            "40P01",
+            "two transactions wait for each other",
+            "rolled back",
+            "as above",
+            Made::Server,
+            deadlock,
+        ),
+        Case::new(
+            "40003",
+            "in reply to a statement",
+            "unknown",
+            "connection discarded, node left alone, surfaced; repeated when declared idempotent",
+            Made::Raised(FAR),
+            || unknown("40003", false),
+        ),
+        Case::new(
+            "08007",
+            "in reply to a statement",
+            "unknown",
+            "as above",
+            Made::Raised(FAR),
+            || unknown("08007", false),
+        ),
+        Case::new(
+            "08000",
+            "in reply to a statement",
+            "unknown",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
+            Made::Raised(FAR),
+            || unknown("08000", true),
+        ),
+        Case::new(
+            "08003",
+            "in reply to a statement",
+            "unknown",
+            "as above",
+            Made::Raised(FAR),
+            || unknown("08003", true),
+        ),
+        Case::new(
+            "08006",
+            "in reply to a statement",
+            "unknown",
+            "as above",
+            Made::Raised(FAR),
+            || unknown("08006", true),
+        ),
+        Case::new(
+            "08P01",
+            "in reply to a statement",
+            "unknown",
+            "connection discarded, node left alone, surfaced; repeated once when declared idempotent",
+            Made::Raised(CLIENT),
+            protocol,
+        ),
+        Case::new(
+            "53100",
+            "in reply to a statement",
+            "rolled back",
+            "connection kept, surfaced, the dependency's fault",
+            Made::Raised(RARE),
+            || undone("53100", Fault::Dependency),
+        ),
+        Case::new(
+            "53200",
+            "in reply to a statement",
+            "rolled back",
+            "as above",
+            Made::Raised(RARE),
+            || undone("53200", Fault::Dependency),
+        ),
+        Case::new(
+            "58000",
+            "in reply to a statement",
+            "rolled back",
+            "as above",
+            Made::Raised(RARE),
+            || undone("58000", Fault::Dependency),
+        ),
+        Case::new(
+            "58030",
+            "in reply to a statement",
+            "rolled back",
+            "connection discarded, surfaced, the dependency's fault",
+            Made::Raised(RARE),
+            failed_disk,
+        ),
+        Case::new(
+            "55P03",
+            "a row is locked, NOWAIT",
+            "rolled back",
+            "connection kept, surfaced",
+            Made::Server,
+            locked,
+        ),
+        Case::new(
+            "25P02",
+            "a statement after one that failed, in one transaction",
+            "not run",
+            "ROLLBACK, connection kept, surfaced",
+            Made::Server,
+            aborted,
+        ),
+        Case::new(
+            "XX000",
+            "in reply to a statement",
+            "rolled back",
+            "connection kept, surfaced, not repeated",
+            Made::Raised(RARE),
+            || undone("XX000", Fault::Dependency),
+        ),
+        Case::new(
+            "XX001",
+            "in reply to a statement",
+            "rolled back",
+            "as above",
+            Made::Raised(RARE),
+            || undone("XX001", Fault::Dependency),
+        ),
+        Case::new(
+            "XX002",
+            "in reply to a statement",
+            "rolled back",
+            "as above",
+            Made::Raised(RARE),
+            || undone("XX002", Fault::Dependency),
+        ),
+        Case::new(
+            "F0xxx",
+            "in reply to a statement",
+            "rolled back",
+            "as above",
+            Made::Raised(RARE),
+            || undone("F0001", Fault::Dependency),
+        ),
+        Case::new(
+            "class 22",
+            "a division by zero",
+            "rolled back",
+            "connection kept, surfaced, the caller's fault",
+            Made::Server,
+            || {
+                mistake(
+                    "INSERT INTO t SELECT 1 / (id - id) FROM t",
+                    "postgres.22",
+                    Fault::Caller,
+                )
+            },
+        ),
+        Case::new(
+            "class 23",
+            "a row that is there already",
+            "rolled back",
+            "as above",
+            Made::Server,
+            || mistake("INSERT INTO t VALUES (7)", "postgres.23505", Fault::Caller),
+        ),
+        Case::new(
+            "class 42",
+            "a table that is not there",
+            "rolled back",
+            "connection kept, surfaced, the service's fault",
+            Made::Server,
+            || mistake("INSERT INTO nowhere VALUES (7)", "postgres.42", Fault::Service),
+        ),
+        Case::new(
+            "class P0",
+            "RAISE without a state",
+            "rolled back",
+            "connection kept, surfaced, the caller's fault",
+            Made::Server,
+            || mistake("DO $$ BEGIN RAISE 'no'; END $$", "postgres.P0", Fault::Caller),
+        ),
     ]
 }
 
@@ -65,7 +225,10 @@ async fn conflict() {
                     if id == 1 {
                         session.batch_execute("UPDATE t SET id = 10").await.unwrap();
                     }
-                    sqlx::query("UPDATE t SET id = id + 1").execute(&mut *tx).await.map(drop)
+                    sqlx::query("UPDATE t SET id = id + 1")
+                        .execute(&mut *tx)
+                        .await
+                        .map(drop)
                 })
                 .await
         })
@@ -82,7 +245,11 @@ async fn touch(tx: &mut Tx, id: i32) -> Result<(), sqlx::Error> {
 
 async fn deadlock() {
     let place = Place::with("deadlock", |settings| settings.max = 2).await;
-    place.session.batch_execute("INSERT INTO t VALUES (1), (2)").await.unwrap();
+    place
+        .session
+        .batch_execute("INSERT INTO t VALUES (1), (2)")
+        .await
+        .unwrap();
     // Shorter than the second that a server waits before it looks for a deadlock, so that one is found for certain.
     let both = Barrier::new(2);
     let before = place.counts();
@@ -103,7 +270,14 @@ async fn deadlock() {
     assert_eq!((after.suspected, after.rolled_back), (before.suspected, 0));
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while place.session.query_one(deadlocks, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+    while place
+        .session
+        .query_one(deadlocks, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
         assert!(tokio::time::Instant::now() < end, "the server saw no deadlock");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
@@ -117,7 +291,9 @@ async fn unknown(state: &'static str, suspected: bool) {
         suspected,
         kept: false,
     };
-    let failed = place.sees(expected, async |postgres| act(postgres, state, 1).await).await;
+    let failed = place
+        .sees(expected, async |postgres| act(postgres, state, 1).await)
+        .await;
     let error = failed.unwrap_err();
     assert!(code(&error).ends_with(state) && !classify(&error).retryable());
     assert_eq!(place.calls().await, 1);
@@ -127,7 +303,9 @@ async fn unknown(state: &'static str, suspected: bool) {
         ..expected
     };
     place
-        .sees(repeated, async |postgres| act(&postgres.idempotent(), state, 2).await)
+        .sees(repeated, async |postgres| {
+            act(&postgres.idempotent(), state, 2).await
+        })
         .await
         .unwrap();
     assert_eq!(place.calls().await, 3);
@@ -143,7 +321,9 @@ async fn protocol() {
         kept: false,
     };
     let again = place
-        .sees(expected, async |postgres| act(&postgres.idempotent(), "08P01", 9).await)
+        .sees(expected, async |postgres| {
+            act(&postgres.idempotent(), "08P01", 9).await
+        })
         .await;
     assert_eq!(code(&again.unwrap_err()), "postgres.08P01");
     assert_eq!(place.calls().await, 2, "repeated once");
@@ -153,7 +333,9 @@ async fn protocol() {
 async fn undone(state: &'static str, fault: Fault) {
     let place = Place::new(&format!("undone{}", state.to_lowercase())).await;
     let failed = place
-        .sees(SURFACED, async |postgres| act(&postgres.idempotent(), state, 1).await)
+        .sees(SURFACED, async |postgres| {
+            act(&postgres.idempotent(), state, 1).await
+        })
         .await;
     assert_eq!(classify(&failed.unwrap_err()).fault(), fault);
     assert_eq!((place.calls().await, place.rows("t").await), (1, 0));
@@ -166,7 +348,9 @@ async fn failed_disk() {
         ..SURFACED
     };
     let failed = place
-        .sees(expected, async |postgres| act(&postgres.idempotent(), "58030", 1).await)
+        .sees(expected, async |postgres| {
+            act(&postgres.idempotent(), "58030", 1).await
+        })
         .await;
     assert_eq!(classify(&failed.unwrap_err()).fault(), Fault::Dependency);
     assert_eq!(place.calls().await, 1);
@@ -210,9 +394,15 @@ async fn aborted() {
 
 async fn mistake(sql: &'static str, state: &'static str, fault: Fault) {
     let place = Place::new("mistake").await;
-    place.session.batch_execute("INSERT INTO t VALUES (7)").await.unwrap();
+    place
+        .session
+        .batch_execute("INSERT INTO t VALUES (7)")
+        .await
+        .unwrap();
     let failed = place
-        .sees(SURFACED, async |postgres| sqlx::query(sql).execute(&postgres.idempotent()).await)
+        .sees(SURFACED, async |postgres| {
+            sqlx::query(sql).execute(&postgres.idempotent()).await
+        })
         .await;
     let error = failed.unwrap_err();
     assert_eq!((code(&error), classify(&error).fault()), (state, fault));

@@ -36,8 +36,26 @@ const ROWS: [&[&str]; 25] = [
 
 /// Those that a real server must have made by its own cause.
 const BY_A_SERVER: [&str; 20] = [
-    "57P01", "57P03", "57014", "25006", "55000", "40001", "40P01", "53300", "55P03", "28P01", "26000", "42P05", "0A000",
-    "25P02", "COMMIT answered ROLLBACK", "class 22", "class 23", "class 42", "57P05", "25P03",
+    "57P01",
+    "57P03",
+    "57014",
+    "25006",
+    "55000",
+    "40001",
+    "40P01",
+    "53300",
+    "55P03",
+    "28P01",
+    "26000",
+    "42P05",
+    "0A000",
+    "25P02",
+    "COMMIT answered ROLLBACK",
+    "class 22",
+    "class 23",
+    "class 42",
+    "57P05",
+    "25P03",
 ];
 
 const PAGE: &str = "docs/postgres-outcomes.md";
@@ -60,7 +78,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn render(cases: &[Case]) -> String {
-    let mut table = String::from("| Signal | When | Outcome | What the client does | Made by |\n|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| Signal | When | Outcome | What the client does | Made by |\n|---|---|---|---|---|\n");
     for signal in ROWS.iter().copied().flatten() {
         for case in cases.iter().filter(|case| case.signals == *signal) {
             writeln!(table, "| {signal} | {} |", case.cells()).unwrap();
@@ -80,8 +99,15 @@ pub(crate) fn check() {
         .filter(|signal| !cases.iter().any(|case| case.signals == **signal))
         .collect();
     assert!(unshown.is_empty(), "rows without a case: {unshown:?}");
-    let unknown: Vec<_> = cases.iter().filter(|case| !signals.contains(&case.signals)).collect();
-    assert!(unknown.is_empty(), "cases without a row: {:?}", unknown[0].signals);
+    let unknown: Vec<_> = cases
+        .iter()
+        .filter(|case| !signals.contains(&case.signals))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "cases without a row: {:?}",
+        unknown[0].signals
+    );
     let made_up: Vec<_> = BY_A_SERVER
         .iter()
         .filter(|signal| {
@@ -99,6 +125,9 @@ pub(crate) fn check() {
     if std::env::var_os("HAFNIUM_RENEW").is_some() {
         std::fs::write(&path, renewed).unwrap();
     } else {
-        assert_eq!(page, renewed, "{PAGE} is not what the cases say; HAFNIUM_RENEW=1 renews it");
+        assert_eq!(
+            page, renewed,
+            "{PAGE} is not what the cases say; HAFNIUM_RENEW=1 renews it"
+        );
     }
 }

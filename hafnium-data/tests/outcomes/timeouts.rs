@@ -10,9 +10,30 @@ use super::{Case, Made};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("57014", "a statement is cancelled", "rolled back", "connection kept, node left alone, surfaced as a timeout", Made::Server, || cancelled(false)),
-        Case::new("57014", "statement_timeout", "rolled back", "as above", Made::Server, || cancelled(true)),
-        Case::new("57014", "a statement of a transaction is cancelled", "rolled back", "ROLLBACK, connection kept, surfaced as a timeout", Made::Server, cancelled_in_transaction),
+        Case::new(
+            "57014",
+            "a statement is cancelled",
+            "rolled back",
+            "connection kept, node left alone, surfaced as a timeout",
+            Made::Server,
+            || cancelled(false),
+        ),
+        Case::new(
+            "57014",
+            "statement_timeout",
+            "rolled back",
+            "as above",
+            Made::Server,
+            || cancelled(true),
+        ),
+        Case::new(
+            "57014",
+            "a statement of a transaction is cancelled",
+            "rolled back",
+            "ROLLBACK, connection kept, surfaced as a timeout",
+            Made::Server,
+            cancelled_in_transaction,
+        ),
     ]
 }
 
@@ -50,7 +71,8 @@ async fn cancelled(by_setting: bool) {
     };
     // Declared idempotent: it is not repeated all the same.
     let (cancelled, ()) = tokio::join!(
-        place.sees(SURFACED, async |postgres| act(&postgres.idempotent(), "slow", 1).await),
+        place.sees(SURFACED, async |postgres| act(&postgres.idempotent(), "slow", 1)
+            .await),
         cancel
     );
     is_timeout(&cancelled.unwrap_err());
@@ -64,7 +86,10 @@ async fn cancelled_in_transaction() {
             postgres
                 .transaction(async |mut tx| {
                     act(&mut *tx, "00000", 0).await?;
-                    sqlx::query("SELECT pg_sleep(30)").execute(&mut *tx).await.map(drop)
+                    sqlx::query("SELECT pg_sleep(30)")
+                        .execute(&mut *tx)
+                        .await
+                        .map(drop)
                 })
                 .await
         }),
