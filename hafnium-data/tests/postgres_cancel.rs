@@ -119,7 +119,7 @@ impl Ground {
         let asking = (0..SIZE).map(|_| {
             let all = &all;
             self.postgres
-                .transaction(async move |mut tx: Tx| -> Result<(), sqlx::Error> {
+                .transaction(move |mut tx: Tx| async move {
                     all.wait().await;
                     for _ in 0..2 {
                         let nonce = nonce_of_its_own();
@@ -129,7 +129,7 @@ impl Ground {
                             .await?;
                         assert_eq!(answer, nonce, "an answer to another question");
                     }
-                    Ok(())
+                    Ok::<_, sqlx::Error>(())
                 })
         });
         let asked = futures_util::future::join_all(asking);

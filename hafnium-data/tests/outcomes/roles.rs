@@ -137,9 +137,9 @@ async fn replay_conflict() {
     }
     let end = Instant::now() + Duration::from_secs(10);
     let reader = place.postgres.reader();
-    let port = sqlx::query_scalar::<_, i32>("SELECT inet_server_port()");
+    let port = || sqlx::query_scalar::<_, i32>("SELECT inet_server_port()");
     let primary = i32::from(cluster.port(0));
-    while port.fetch_one(&reader).await.unwrap() == primary {
+    while port().fetch_one(&reader).await.unwrap() == primary {
         assert!(Instant::now() < end, "no standby is read from");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -129,8 +129,8 @@ const UNKNOWN: Expected = Expected {
 /// Ends the session that sleeps in `act`, once it does.
 async fn end_sleeper(place: &Place) {
     let pid = place.session_where("wait_event = 'PgSleep'").await;
-    let end = place.session.execute("SELECT pg_terminate_backend($1)", &[&pid]);
-    end.await.unwrap();
+    let end = "SELECT pg_terminate_backend($1)";
+    place.session.execute(end, &[&pid]).await.unwrap();
 }
 
 async fn one_ended() {

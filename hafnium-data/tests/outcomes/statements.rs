@@ -255,7 +255,7 @@ async fn deadlock() {
     let before = place.counts();
     let rivals = [(1, 2), (2, 1)].map(|(first, second)| {
         let (postgres, both) = (&place.postgres, &both);
-        postgres.transaction(async move |mut tx| -> Result<(), sqlx::Error> {
+        postgres.transaction(move |mut tx| async move {
             touch(&mut tx, first).await?;
             let _alone_the_second_time =
                 tokio::time::timeout(std::time::Duration::from_millis(500), both.wait()).await;

@@ -53,8 +53,8 @@ fn is_timeout(error: &sqlx::Error) {
 /// Cancels the statement that sleeps in `act`, once it does.
 async fn cancel_sleeper(place: &Place) {
     let pid = place.session_where("wait_event = 'PgSleep'").await;
-    let cancel = place.session.execute("SELECT pg_cancel_backend($1)", &[&pid]);
-    cancel.await.unwrap();
+    let cancel = "SELECT pg_cancel_backend($1)";
+    place.session.execute(cancel, &[&pid]).await.unwrap();
 }
 
 async fn cancelled(by_setting: bool) {
