@@ -17,6 +17,8 @@
 mod attempts;
 mod checkouts;
 mod client;
+mod copy;
+mod dedicated;
 mod doubt;
 mod environment;
 mod error;
@@ -25,12 +27,14 @@ mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod listen;
 mod marker;
 mod migrations;
 mod monitor;
 mod opener;
 mod operation;
 mod pool;
+mod pooled;
 mod probe;
 mod reads;
 mod retention;
@@ -44,12 +48,15 @@ mod tenure;
 mod token;
 mod topology;
 mod transaction;
+mod unguarded;
 mod url;
 mod view;
 
+pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;
 pub use handle::Postgres;
+pub use listen::{Event, Listener, Lost};
 pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
@@ -58,3 +65,7 @@ pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/postgres.md")]
+mod guide {}

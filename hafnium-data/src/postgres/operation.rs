@@ -36,11 +36,18 @@ pub(crate) async fn guarded<T>(
 
 impl Client {
     /// Decides what becomes of the connection and its node after an operation, from the [`Verdict`] on its error.
-    pub(crate) async fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>, deadline: Deadline) {
+    pub(crate) fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>) {
         match verdict.map_or(Consequence::Keep, |verdict| verdict.consequence) {
             Consequence::Keep => lease.settle(),
-            Consequence::Forget => forget_statements(lease, deadline).await,
             gone => self.blame(lease.node(), gone),
+        }
+    }
+
+    /// The same, and keeps a connection whose prepared statements are stale, without them.
+    pub(crate) async fn conclude(&self, lease: &mut Lease, verdict: Option<&Verdict>, deadline: Deadline) {
+        match verdict.map(|verdict| verdict.consequence) {
+            Some(Consequence::Forget) => forget_statements(lease, deadline).await,
+            _ => self.judge(lease, verdict),
         }
     }
 

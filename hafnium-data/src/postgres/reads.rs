@@ -182,7 +182,7 @@ impl Client {
                 .as_ref()
                 .err()
                 .map(|error| verdict(error, Stage::Statement));
-            self.judge(&mut lease, verdict.as_ref(), limit).await;
+            self.judge(&mut lease, verdict.as_ref());
             lease.remember(answer.ok().flatten());
         }
         let covered = lease
