@@ -118,19 +118,18 @@ impl Ground {
         let all = Barrier::new(SIZE);
         let asking = (0..SIZE).map(|_| {
             let all = &all;
-            self.postgres
-                .transaction(move |mut tx: Tx| async move {
-                    all.wait().await;
-                    for _ in 0..2 {
-                        let nonce = nonce_of_its_own();
-                        let answer: i64 = sqlx::query_scalar("SELECT $1::bigint")
-                            .bind(nonce)
-                            .fetch_one(&mut *tx)
-                            .await?;
-                        assert_eq!(answer, nonce, "an answer to another question");
-                    }
-                    Ok::<_, sqlx::Error>(())
-                })
+            self.postgres.transaction(move |mut tx: Tx| async move {
+                all.wait().await;
+                for _ in 0..2 {
+                    let nonce = nonce_of_its_own();
+                    let answer: i64 = sqlx::query_scalar("SELECT $1::bigint")
+                        .bind(nonce)
+                        .fetch_one(&mut *tx)
+                        .await?;
+                    assert_eq!(answer, nonce, "an answer to another question");
+                }
+                Ok::<_, sqlx::Error>(())
+            })
         });
         let asked = futures_util::future::join_all(asking);
         let answers = tokio::time::timeout(Duration::from_secs(20), asked).await;

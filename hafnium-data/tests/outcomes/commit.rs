@@ -74,7 +74,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "08007",
             "in reply to COMMIT",
             "unknown",
-            "as above",
+            "connection discarded, surfaced; repeated when declared idempotent",
             Made::Raised(FAR),
             || unknown("08007", false, false),
         ),

@@ -55,7 +55,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "28000",
             "the role must not log in",
             "not run",
-            "as above",
+            "surfaced; no other host is tried with it, node left alone",
             Made::Server,
             no_login,
         ),

@@ -161,7 +161,7 @@ impl Place {
     pub(crate) async fn session_where(&self, condition: &str) -> i32 {
         let sessions = format!(
             "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND pid <> pg_backend_pid() \
-             AND application_name <> 'hafnium-testkit' AND {condition}",
+             AND application_name <> 'hafnium-testkit' AND {condition} LIMIT 1",
             self.database
         );
         let end = Instant::now() + Duration::from_secs(20);

@@ -26,7 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "55000",
             "recovery is in progress: a function that needs a primary reaches a standby",
             "not run",
-            "as above",
+            "failover: connection discarded, node suspected, repeated on the primary",
             Made::Server,
             || moved("SELECT pg_current_wal_lsn()"),
         ),
@@ -67,16 +67,14 @@ async fn moved(sql: &'static str) {
         &format!("{},{primary}", proxy.address()),
     );
     let place = Place::at(&url, database, session, |_| {}).await;
-    let pid = place.pid().await;
+    place.pid().await;
     let before = place.counts();
 
     proxy.lead_to(standby);
-    // Only the pool's connection ends, so that nothing but the statement finds out.
-    place
-        .session
-        .execute("SELECT pg_terminate_backend($1, 2000)", &[&pid])
-        .await
-        .unwrap();
+    // The probes' connections end too, but only at their next question do they find out.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+               AND pid <> pg_backend_pid()";
+    place.session.batch_execute(end).await.unwrap();
     let done = sqlx::query(sql).execute(&place.postgres).await.unwrap();
     assert_eq!(done.rows_affected(), 1);
     let after = place.counts();
@@ -84,6 +82,11 @@ async fn moved(sql: &'static str) {
     assert_eq!((after.done - before.done, after.retries - before.retries), (1, 2));
     assert!(after.suspected > before.suspected);
     assert_eq!((after.unknown_outcomes, after.not_run), (0, 0));
+    let log = cluster.log_tail(1);
+    assert!(
+        log.contains("read-only transaction") || log.contains("recovery is in progress"),
+        "{log}"
+    );
     let written = i64::from(sql.starts_with("INSERT"));
     assert_eq!(place.rows("t").await, written);
 }

@@ -175,7 +175,7 @@ async fn several_ended() {
 
 async fn transact(postgres: &Postgres, state: &str) -> Result<(), sqlx::Error> {
     postgres
-        .transaction(async |mut tx: Tx| act(&mut *tx, state, 1).await)
+        .transaction(async |mut tx: Tx| act(&mut *tx, state, i32::from(state != "00000")).await)
         .await
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "40P01",
             "two transactions wait for each other",
             "rolled back",
-            "as above",
+            "connection kept, the closure runs again after a jittered pause",
             Made::Server,
             deadlock,
         ),
@@ -41,7 +41,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "08007",
             "in reply to a statement",
             "unknown",
-            "as above",
+            "connection discarded, node left alone, surfaced; repeated when declared idempotent",
             Made::Raised(FAR),
             || unknown("08007", false),
         ),
@@ -57,7 +57,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "08003",
             "in reply to a statement",
             "unknown",
-            "as above",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
             Made::Raised(FAR),
             || unknown("08003", true),
         ),
@@ -65,7 +65,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "08006",
             "in reply to a statement",
             "unknown",
-            "as above",
+            "connection discarded, node suspected, surfaced; repeated when declared idempotent",
             Made::Raised(FAR),
             || unknown("08006", true),
         ),
@@ -89,7 +89,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "53200",
             "in reply to a statement",
             "rolled back",
-            "as above",
+            "connection kept, surfaced, the dependency's fault",
             Made::Raised(RARE),
             || undone("53200", Fault::Dependency),
         ),
@@ -97,7 +97,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "58000",
             "in reply to a statement",
             "rolled back",
-            "as above",
+            "connection kept, surfaced, the dependency's fault",
             Made::Raised(RARE),
             || undone("58000", Fault::Dependency),
         ),
@@ -137,7 +137,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "XX001",
             "in reply to a statement",
             "rolled back",
-            "as above",
+            "connection kept, surfaced, not repeated",
             Made::Raised(RARE),
             || undone("XX001", Fault::Dependency),
         ),
@@ -145,7 +145,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "XX002",
             "in reply to a statement",
             "rolled back",
-            "as above",
+            "connection kept, surfaced, not repeated",
             Made::Raised(RARE),
             || undone("XX002", Fault::Dependency),
         ),
@@ -153,7 +153,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "F0xxx",
             "in reply to a statement",
             "rolled back",
-            "as above",
+            "connection kept, surfaced, not repeated",
             Made::Raised(RARE),
             || undone("F0001", Fault::Dependency),
         ),
@@ -175,7 +175,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "class 23",
             "a row that is there already",
             "rolled back",
-            "as above",
+            "connection kept, surfaced, the caller's fault",
             Made::Server,
             || mistake("INSERT INTO t VALUES (7)", "postgres.23505", Fault::Caller),
         ),
@@ -358,7 +358,12 @@ async fn failed_disk() {
 
 async fn locked() {
     let place = Place::new("locked").await;
-    let hold = "INSERT INTO t VALUES (1); BEGIN; SELECT * FROM t FOR UPDATE";
+    place
+        .session
+        .batch_execute("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    let hold = "BEGIN; SELECT * FROM t FOR UPDATE";
     place.session.batch_execute(hold).await.unwrap();
     let locked = place
         .sees(SURFACED, async |postgres| {

@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "57014",
             "statement_timeout",
             "rolled back",
-            "as above",
+            "connection kept, node left alone, surfaced as a timeout",
             Made::Server,
             || cancelled(true),
         ),
