@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use hafnium_core::Context;
 use hafnium_core::secret::Secret;
-use hafnium_data::postgres::{Postgres, PostgresSettings, Tx};
+use hafnium_data::postgres::{Event, Postgres, PostgresSettings, Tx};
 use hafnium_testkit::Proxy;
 use hafnium_testkit::postgres::{PostgresCluster, Session};
 use sqlx::{Executor, SqlSafeStr};
@@ -136,8 +136,17 @@ impl Ground {
         for answer in answers.unwrap_or_else(|_| panic!("a permit is missing: {:?}", self.postgres.nodes())) {
             answer.unwrap();
         }
-        let node = &self.postgres.nodes()[0];
-        assert_eq!((node.in_use, node.waiting, node.max), (0, 0, SIZE), "{node:?}");
+        // A dedicated connection is cleaned behind the caller's back.
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            let node = &self.postgres.nodes()[0];
+            if (node.in_use, node.waiting) == (0, 0) {
+                assert_eq!(node.max, SIZE);
+                return;
+            }
+            assert!(Instant::now() < end, "{node:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     async fn has(&self, table: &str, id: i32) -> bool {
@@ -346,6 +355,65 @@ async fn what_only_reads_can_be_dropped_at_any_poll() {
     ground
         .exhaust("reader_after", false, async |postgres, id| {
             echo(&postgres.reader_after(token), id).await
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn dedicated_connections_can_be_dropped_at_any_poll() {
+    let ground = Ground::new("dedicated").await;
+    ground
+        .exhaust("acquire, and a statement", true, async |postgres, id| {
+            let mut session = postgres.acquire().await?;
+            insert(&mut session, id).await
+        })
+        .await;
+    ground
+        .exhaust("a transaction by statements", true, async |postgres, id| {
+            let mut session = postgres.acquire().await?;
+            session.execute(sqlx::raw_sql("BEGIN")).await?;
+            insert(&mut session, id).await?;
+            session.execute(sqlx::raw_sql("COMMIT")).await.map(drop)
+        })
+        .await;
+    ground
+        .exhaust("copy_in", true, async |postgres, id| {
+            let rows = futures_util::stream::iter([Ok(format!("{id}\n"))]);
+            let stored = postgres
+                .acquire()
+                .await?
+                .copy_in("COPY t FROM STDIN", rows)
+                .await?;
+            assert_eq!(stored, 1);
+            Ok(())
+        })
+        .await;
+    ground
+        .exhaust("copy_out", false, async |postgres, _| {
+            let mut session = postgres.acquire().await?;
+            let rows: Vec<_> = session
+                .copy_out("COPY (SELECT 7) TO STDOUT")
+                .try_collect()
+                .await?;
+            assert_eq!(rows.concat(), b"7\n");
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_listens_can_be_dropped_at_any_poll() {
+    let ground = Ground::new("listening").await;
+    ground
+        .exhaust("listen, and an event", false, async |postgres, id| {
+            let mut listener = postgres.listen(["news"]).await?;
+            let told = sqlx::query("SELECT pg_notify('news', $1)").bind(id.to_string());
+            told.execute(postgres).await?;
+            match listener.recv().await {
+                Some(Event::Notification(news)) => assert_eq!(news.payload(), id.to_string()),
+                other => panic!("{other:?}"),
+            }
+            Ok(())
         })
         .await;
 }
