@@ -15,9 +15,11 @@
 //! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
 
 mod attempts;
+mod capacity;
 mod checkouts;
 mod client;
 mod copy;
+mod credentials;
 mod dedicated;
 mod doubt;
 mod environment;
@@ -42,6 +44,7 @@ mod route;
 mod rows;
 mod settings;
 mod shown;
+mod slow;
 mod sqlstate;
 mod statement;
 mod tenure;
@@ -52,6 +55,7 @@ mod unguarded;
 mod url;
 mod view;
 
+pub use capacity::Capacity;
 pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;

@@ -197,11 +197,15 @@ impl View {
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
+        let started = Instant::now();
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
         loop {
             let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.client.slow.tell_transaction(started.elapsed());
+                    return Ok(value);
+                }
                 Err(failed) => failed,
             };
             let pause = failed.verdict.and_then(|verdict| {
