@@ -1,6 +1,6 @@
 //! Every public future of the handle, dropped at its first poll, at its second, and so on until it completes. Each time the
 //! pool is whole again: as many connections at once as it may hold, none of them with an answer that belongs to another
-//! question; and what was acknowledged is there. Replies arrive byte by byte, so that there are many polls.
+//! question; and what was acknowledged is there. Replies arrive a few bytes at a time, so that there are many polls.
 
 #![cfg(feature = "postgres")]
 #![allow(
@@ -22,7 +22,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use hafnium_core::Context;
 use hafnium_core::secret::Secret;
-use hafnium_data::postgres::{Event, Postgres, PostgresSettings, Tx};
+use hafnium_data::postgres::{Event, MARKERS, Postgres, PostgresSettings, Tx};
 use hafnium_testkit::Proxy;
 use hafnium_testkit::postgres::{PostgresCluster, Session};
 use sqlx::{Executor, SqlSafeStr};
@@ -42,6 +42,8 @@ struct Ground {
     /// Past the client under test.
     session: Session,
     next: AtomicI32,
+    /// Bytes of a reply that arrive at once.
+    piece: NonZeroUsize,
 }
 
 /// Polls `future` at most `most` times, then drops it.
@@ -80,6 +82,7 @@ impl Ground {
             postgres,
             session,
             next: AtomicI32::new(0),
+            piece: NonZeroUsize::new(4).unwrap(),
         }
     }
 
@@ -95,7 +98,7 @@ impl Ground {
         self.whole().await;
         for most in 1..MOST {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
-            self.proxy.pieces(NonZeroUsize::MIN);
+            self.proxy.pieces(self.piece);
             let ended = until_poll(most, operation(&self.postgres, id)).await;
             self.proxy.heal();
             self.whole().await;
@@ -403,7 +406,9 @@ async fn dedicated_connections_can_be_dropped_at_any_poll() {
 
 #[tokio::test]
 async fn what_listens_can_be_dropped_at_any_poll() {
-    let ground = Ground::new("listening").await;
+    let mut ground = Ground::new("listening").await;
+    // With its own login, which is long.
+    ground.piece = NonZeroUsize::new(48).unwrap();
     ground
         .exhaust("listen, and an event", false, async |postgres, id| {
             let mut listener = postgres.listen(["news"]).await?;
@@ -421,6 +426,7 @@ async fn what_listens_can_be_dropped_at_any_poll() {
 #[tokio::test]
 async fn what_has_a_key_is_done_once_however_often_it_was_dropped() {
     let ground = Ground::new("keys").await;
+    ground.postgres.execute(sqlx::raw_sql(MARKERS)).await.unwrap();
     let once = async |postgres: &Postgres, id: i32| {
         let key = format!("key {id}");
         let done = postgres

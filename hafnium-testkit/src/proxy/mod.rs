@@ -137,7 +137,7 @@ impl Proxy {
             .change(|now| now.bandwidth = Some(bytes_per_second));
     }
 
-    /// Passes replies on in pieces of at most `bytes`, so that whoever reads them is woken again and again.
+    /// Passes replies on in pieces of at most `bytes`, 50 µs apart, so that whoever reads them is woken again and again.
     pub fn pieces(&self, bytes: std::num::NonZeroUsize) {
         self.shared.rules.change(|now| now.pieces = Some(bytes));
     }
