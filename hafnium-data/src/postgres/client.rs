@@ -129,6 +129,7 @@ impl Client {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
                         if route.admits(&snapshots.borrow(), node.id) {
+                            node.opener.occupancy.waited(begun.elapsed());
                             return Ok(lease);
                         }
                     }
@@ -144,6 +145,7 @@ impl Client {
                 () = tokio::time::sleep_until(deadline.instant()) => {}
             }
             if deadline.is_past() {
+                node.opener.occupancy.timed_out();
                 return Err(pool_timeout(&node, begun).into());
             }
         }

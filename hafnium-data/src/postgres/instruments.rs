@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hafnium_core::Outcome;
-use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics, UpDown};
+use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics};
 
 const SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -69,7 +69,6 @@ impl Instruments {
 
 /// What is recorded for one node.
 pub(crate) struct NodeInstruments {
-    pub(crate) connections: UpDown,
     primary: Gauge,
     standby: Gauge,
     deposed: Gauge,
@@ -89,9 +88,6 @@ impl NodeInstruments {
             "1 when the node has the role and answers, else 0",
         );
         Self {
-            connections: metrics
-                .up_down("db.client.connection.count", "{connection}", "Open connections")
-                .with(&[pool, at]),
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
             deposed: role.with(&[pool, at, ("role", "deposed")]),

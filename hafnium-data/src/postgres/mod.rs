@@ -33,6 +33,7 @@ mod listen;
 mod marker;
 mod migrations;
 mod monitor;
+mod occupancy;
 mod opener;
 mod operation;
 mod pool;

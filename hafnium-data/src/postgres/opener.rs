@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hafnium_core::metrics::UpDown;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
@@ -15,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::credentials::{Credentials, Pair, Seal, refuses};
 use super::error::verdict;
+use super::occupancy::Occupancy;
 use super::reads::Replayed;
 use super::sqlstate::Stage;
 use super::tenure::{Pass, Tenure};
@@ -35,26 +35,18 @@ pub(crate) struct Connection {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Counted {
-    gauge: UpDown,
-    open: Arc<AtomicUsize>,
-}
+struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn new(gauge: &UpDown, open: &Arc<AtomicUsize>) -> Self {
-        gauge.add(1);
+    fn new(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self {
-            gauge: gauge.clone(),
-            open: open.clone(),
-        }
+        Self(open.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.gauge.add(-1);
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -86,7 +78,7 @@ pub(crate) struct Opener {
     credentials: Arc<Credentials>,
     budget: Duration,
     tenure: Arc<Tenure>,
-    gauge: UpDown,
+    pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
     open: Arc<AtomicUsize>,
     /// Whether anyone waits; changed under the lock of the queue.
@@ -146,7 +138,7 @@ impl Opener {
         credentials: Arc<Credentials>,
         budget: Duration,
         tenure: Arc<Tenure>,
-        gauge: UpDown,
+        occupancy: Occupancy,
         tracker: TaskTracker,
     ) -> Self {
         Self {
@@ -155,7 +147,7 @@ impl Opener {
             credentials,
             budget,
             tenure,
-            gauge,
+            occupancy,
             tracker,
             open: Arc::default(),
             wanted: AtomicBool::new(false),
@@ -346,6 +338,7 @@ impl Opener {
     }
 
     async fn log_in(&self) -> Result<Connection, LoginError> {
+        let begun = Instant::now();
         let pass = self.tenure.pass();
         let cut = pass.cut().clone();
         let login = async {
@@ -365,12 +358,13 @@ impl Opener {
             }
             result = login => result,
         }?;
+        self.occupancy.opened(begun.elapsed());
         Ok(Connection {
             link,
             pass: pass.sealed(seal),
             nests: false,
             replayed: None,
-            _counted: Counted::new(&self.gauge, &self.open),
+            _counted: Counted::new(&self.open),
         })
     }
 
