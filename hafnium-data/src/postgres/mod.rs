@@ -19,10 +19,12 @@
 mod address;
 mod attempts;
 mod capacity;
+mod checkouts;
 mod client;
 mod copy;
 mod credentials;
 mod dedicated;
+mod doubt;
 mod environment;
 mod error;
 mod exactly_once;
