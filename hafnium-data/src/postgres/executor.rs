@@ -101,7 +101,7 @@ impl<'c> Executor<'c> for &'c View {
         'c: 'e,
     {
         let parameters: Arc<[PgTypeInfo]> = parameters.into();
-        self.whole(Statement::take(sql), move |connection, statement| {
+        self.whole(Statement::to_prepare(sql), move |connection, statement| {
             let parameters = parameters.clone();
             Box::pin(async move {
                 connection
@@ -116,7 +116,7 @@ impl<'c> Executor<'c> for &'c View {
     where
         'c: 'e,
     {
-        self.whole(Statement::take(sql), |connection, statement| {
+        self.whole(Statement::to_prepare(sql), |connection, statement| {
             connection.describe(Execute::sql(statement))
         })
     }

@@ -7,9 +7,9 @@ use hafnium_core::{Classify, Deadline, Fault, Outcome};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
-use super::client::Destination;
 use super::error::{Detail, classify};
 use super::handle::Postgres;
+use super::route::Destination;
 
 /// What [`Postgres::migrate`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -101,12 +101,16 @@ impl Postgres {
     /// Cancel-safety: dropping the future closes the connection; the migration in flight is rolled back unless it
     /// asked for no transaction.
     pub async fn migrate(&self, migrator: &Migrator) -> Result<Migrated, MigrationError> {
+        self.client()
+            .opening
+            .session("the lock of migrations")
+            .map_err(sqlx::Error::from)?;
         let limit = self.shared.settings.migration_timeout.get();
         let deadline = Deadline::nearest(limit);
         // Named by a lease on the writer; the migration itself must not hold a connection of the pool.
         let node = self
             .client()
-            .acquire(Destination::Writer, self.view().deadline())
+            .acquire(Destination::Writer, &[], self.view().deadline())
             .await?
             .node()
             .clone();

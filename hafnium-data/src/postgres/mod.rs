@@ -6,7 +6,9 @@
 //!
 //! * `&postgres` and the views [`within`](Postgres::within), [`idempotent`](Postgres::idempotent),
 //!   [`read_only`](Postgres::read_only) and [`reader`](Postgres::reader) are executors of sqlx.
-//! * [`Postgres::transaction`] runs a closure, again where that is safe.
+//! * [`Postgres::transaction`] runs a closure, again where that is safe; [`Postgres::exactly_once`] also where it is
+//!   unknown whether it took effect, which it finds out by a key.
+//! * [`Postgres::reader_after`] reads what a transaction wrote from a replica that has it, told by a [`Token`].
 //! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
 //!
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during
@@ -14,34 +16,54 @@
 
 mod attempts;
 mod client;
+mod copy;
+mod dedicated;
 mod environment;
 mod error;
+mod exactly_once;
 mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod listen;
+mod marker;
 mod migrations;
 mod monitor;
 mod opener;
 mod operation;
 mod pool;
+mod pooled;
 mod probe;
+mod reads;
+mod retention;
+mod route;
 mod rows;
 mod settings;
 mod shown;
 mod sqlstate;
 mod statement;
 mod tenure;
+mod token;
 mod topology;
 mod transaction;
+mod unguarded;
 mod url;
 mod view;
 
+pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
+pub use exactly_once::Done;
 pub use handle::Postgres;
+pub use listen::{Event, Listener, Lost};
+pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
-pub use settings::{PostgresSection, PostgresSettings};
+pub use settings::{PostgresSection, PostgresSettings, ReaderFallback};
+pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/postgres.md")]
+mod guide {}

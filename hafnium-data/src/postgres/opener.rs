@@ -2,6 +2,7 @@
 //! up does not waste a login: the connection becomes a spare and the next caller gets it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,11 @@ use hafnium_core::metrics::UpDown;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::pool::IDLE;
+use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
 
 /// Logins in flight per node. More would be a storm on a server that has just been promoted.
@@ -22,24 +26,32 @@ pub(crate) struct Connection {
     pub(crate) pass: Pass,
     /// Whether sqlx counts one transaction as open for good, see the module `transaction`.
     pub(crate) nests: bool,
+    /// How far its server said it is when it was last asked, as a replica.
+    pub(crate) replayed: Option<Replayed>,
     _counted: Counted,
 }
 
 /// Counts an open connection for as long as it lives.
 struct Counted {
     gauge: UpDown,
+    open: Arc<AtomicUsize>,
 }
 
 impl Counted {
-    fn new(gauge: &UpDown) -> Self {
+    fn new(gauge: &UpDown, open: &Arc<AtomicUsize>) -> Self {
         gauge.add(1);
-        Self { gauge: gauge.clone() }
+        open.fetch_add(1, Ordering::Relaxed);
+        Self {
+            gauge: gauge.clone(),
+            open: open.clone(),
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.gauge.add(-1);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -55,14 +67,30 @@ pub(crate) struct Opener {
     tenure: Arc<Tenure>,
     gauge: UpDown,
     tracker: TaskTracker,
+    /// Connections the node may have, spares included.
+    max: usize,
+    open: Arc<AtomicUsize>,
     queue: Mutex<Queue>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<oneshot::Sender<Result<Connection, LoginError>>>,
-    spare: Vec<Connection>,
+    spare: Vec<Spare>,
     opening: usize,
+}
+
+/// A connection that nobody has asked for yet.
+struct Spare {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Spare {
+    /// Whether it may be given out.
+    fn serves(&self, tenure: &Tenure, now: Instant) -> bool {
+        tenure.admits(&self.connection.pass) && now.saturating_duration_since(self.since) <= IDLE
+    }
 }
 
 impl Opener {
@@ -72,6 +100,7 @@ impl Opener {
         tenure: Arc<Tenure>,
         gauge: UpDown,
         tracker: TaskTracker,
+        max: usize,
     ) -> Self {
         Self {
             options,
@@ -79,6 +108,8 @@ impl Opener {
             tenure,
             gauge,
             tracker,
+            max,
+            open: Arc::default(),
             queue: Mutex::default(),
         }
     }
@@ -89,9 +120,10 @@ impl Opener {
     pub(crate) async fn open(self: &Arc<Self>) -> Result<Connection, LoginError> {
         let receiver = {
             let mut queue = self.queue();
+            let now = Instant::now();
             while let Some(spare) = queue.spare.pop() {
-                if self.tenure.admits(&spare.pass) {
-                    return Ok(spare);
+                if spare.serves(&self.tenure, now) {
+                    return Ok(spare.connection);
                 }
             }
             let (sender, receiver) = oneshot::channel();
@@ -109,6 +141,11 @@ impl Opener {
         }
     }
 
+    /// How a login is made now.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
     /// A connection of its own, outside the pool, with `options` changed by `change`.
     pub(crate) async fn open_apart(
         &self,
@@ -117,24 +154,28 @@ impl Opener {
         change(self.options.clone()).connect().await
     }
 
-    /// Opens connections without a caller until there are `count` spares, or as many as may be in flight.
+    /// Opens connections without a caller until there are `count` spares, as many as may be in flight, or as many as the
+    /// node may have.
     pub(crate) fn warm(self: &Arc<Self>, count: usize) {
+        self.sweep();
         let mut queue = self.queue();
-        queue.spare.retain(|spare| self.tenure.admits(&spare.pass));
-        while queue.spare.len() + queue.opening < count.min(IN_FLIGHT) {
+        while queue.spare.len() + queue.opening < count.min(IN_FLIGHT)
+            && self.open.load(Ordering::Relaxed) + queue.opening < self.max
+        {
             queue.opening += 1;
             self.tracker.spawn(self.clone().serve());
         }
     }
 
-    /// Closes the spares that the tenure admits no more.
+    /// Closes the spares that may not be given out any more.
     pub(crate) fn sweep(&self) {
         let stale: Vec<_> = {
+            let now = Instant::now();
             let mut queue = self.queue();
             let spares = std::mem::take(&mut queue.spare);
             let (good, stale) = spares
                 .into_iter()
-                .partition(|spare| self.tenure.admits(&spare.pass));
+                .partition(|spare| spare.serves(&self.tenure, now));
             queue.spare = good;
             stale
         };
@@ -159,7 +200,7 @@ impl Opener {
             match result {
                 // The server behind it is gone already: once more.
                 Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
-                Ok(connection) => Self::deliver(&mut queue, connection),
+                Ok(connection) => self.deliver(&mut queue, connection),
                 Err(error) => {
                     for waiting in queue.waiting.drain(..) {
                         // A caller who gave up needs no answer.
@@ -175,7 +216,7 @@ impl Opener {
         }
     }
 
-    fn deliver(queue: &mut Queue, connection: Connection) {
+    fn deliver(&self, queue: &mut Queue, connection: Connection) {
         let mut connection = connection;
         while let Some(waiting) = queue.waiting.pop_front() {
             match waiting.send(Ok(connection)) {
@@ -184,7 +225,11 @@ impl Opener {
                 Err(Err(_)) => return,
             }
         }
-        queue.spare.push(connection);
+        // One more than the node may have is closed: the callers it was opened for gave up and others took their places.
+        if self.open.load(Ordering::Relaxed) <= self.max {
+            let since = Instant::now();
+            queue.spare.push(Spare { connection, since });
+        }
     }
 
     async fn log_in(&self) -> Result<Connection, LoginError> {
@@ -203,9 +248,67 @@ impl Opener {
                 link,
                 pass,
                 nests: false,
-                _counted: Counted::new(&self.gauge),
+                replayed: None,
+                _counted: Counted::new(&self.gauge, &self.open),
             }),
             Err(error) => Err(LoginError(Arc::new(error))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use hafnium_core::metrics::Metrics;
+    use hafnium_testkit::postgres::PostgresCluster;
+
+    use super::*;
+
+    const MAX: usize = 2;
+
+    fn opener(cluster: &PostgresCluster) -> Arc<Opener> {
+        let options = cluster.node_url(0, "postgres").parse().unwrap();
+        let gauge = Metrics::noop().up_down("open", "{connection}", "Open connections");
+        let budget = Duration::from_secs(30);
+        let tenure = Arc::default();
+        Arc::new(Opener::new(
+            options,
+            budget,
+            tenure,
+            gauge,
+            TaskTracker::new(),
+            MAX,
+        ))
+    }
+
+    async fn finish(opener: &Opener) {
+        opener.tracker.close();
+        opener.tracker.wait().await;
+    }
+
+    #[tokio::test]
+    async fn spares_are_no_more_than_the_node_may_have_and_none_is_given_out_that_is_old() {
+        let cluster = PostgresCluster::single().await.unwrap();
+        let warmed = opener(&cluster);
+        warmed.warm(MAX + 3);
+        finish(&warmed).await;
+        assert_eq!(warmed.spares(), MAX);
+        {
+            let queue = warmed.queue();
+            let (spare, tenure) = (&queue.spare[0], &warmed.tenure);
+            assert!(spare.serves(tenure, spare.since + IDLE));
+            assert!(!spare.serves(tenure, spare.since + IDLE + Duration::from_millis(1)));
+            tenure.renew();
+            assert!(!spare.serves(tenure, spare.since));
+        }
+
+        let given_up = opener(&cluster);
+        let mut callers: Vec<_> = (0..MAX + 3).map(|_| Box::pin(given_up.open())).collect();
+        for caller in &mut callers {
+            assert!(caller.now_or_never().is_none());
+        }
+        drop(callers);
+        finish(&given_up).await;
+        assert_eq!(given_up.spares(), MAX);
     }
 }

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use sqlx::postgres::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::opener::{Connection, LoginError, Opener};
+use super::reads::Replayed;
 use super::tenure::Tenure;
 use super::topology::NodeId;
 
 /// A connection that was idle for longer is replaced: what lies between may have forgotten it without a word (AWS
 /// network load balancers do after 350 s), and the socket's keepalive can't be set through sqlx.
-const IDLE: Duration = Duration::from_secs(300);
+pub(crate) const IDLE: Duration = Duration::from_secs(300);
 
 /// Makes and checks connections for the pool. Creating only awaits an opener, see there.
 pub(crate) struct Manager {
@@ -153,9 +155,28 @@ impl Lease {
         }
     }
 
+    /// Keeps what the server said of itself as a replica; its answer to the next caller can only be the same or more.
+    pub(crate) fn remember(&mut self, replayed: Option<Replayed>) {
+        if let Some(object) = &mut self.object {
+            object.replayed = replayed;
+        }
+    }
+
+    /// The connection for an operation that begins now, and the token that ends it. Until [`Lease::settle`] the lease is
+    /// busy.
+    pub(crate) fn begin(&mut self) -> (&mut PgConnection, &CancellationToken) {
+        let Connection { link, pass, .. } = self.connection();
+        (link, pass.cut())
+    }
+
     /// The operation ended and the connection can serve the next one.
     pub(crate) fn settle(&mut self) {
         self.busy = false;
+    }
+
+    /// Whether it would be closed now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// The connection will not serve anyone else.

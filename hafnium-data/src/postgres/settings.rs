@@ -50,12 +50,41 @@ pub struct PostgresSettings {
     /// How long the server lets a transaction of ours sit idle; default `timeout` + 1 s. `0s` switches it off.
     #[serde(default)]
     pub idle_in_transaction_timeout: Option<Duration>,
+    /// Whether the server keeps prepared statements for us; default `true`. `false` for a pooler in transaction mode
+    /// that can't: pgbouncer before 1.21, or with `max_prepared_statements = 0`. Then each statement runs in a
+    /// transaction of its own, and what needs a session (`listen`, `acquire`, migrations) is refused.
+    #[serde(default = "defaults::prepared_statements")]
+    pub prepared_statements: bool,
     /// How far behind the primary a replica may be to be read from; default 10 s.
     #[serde(default = "defaults::max_lag")]
     pub max_lag: Duration,
+    /// How long a read under a token waits for a replica that has replayed it, before it goes to the primary; default
+    /// 50 ms. `0s`: each replica is asked once.
+    #[serde(default = "defaults::rw_wait")]
+    pub rw_wait: Duration,
+    /// Where reads go when no replica can serve them: `primary` (default), or `none`: they wait for a replica until
+    /// their deadline, so that reads never burden the primary.
+    #[serde(default)]
+    pub reader_fallback: ReaderFallback,
+    /// For how long a key of `exactly_once` is remembered; default 168 h (a week). Older markers are deleted in small
+    /// batches by every process that uses it. Must be longer than `timeout`; `0s` keeps them for ever.
+    #[serde(default = "defaults::marker_retention")]
+    pub marker_retention: Duration,
     /// The longest the migrations may take, waiting for another process that migrates included; default 10 min.
     #[serde(default = "defaults::migration_timeout")]
     pub migration_timeout: Duration,
+}
+
+/// Where reads go when no replica can serve them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReaderFallback {
+    /// To the primary.
+    #[default]
+    Primary,
+    /// Nowhere: they wait for a replica until their deadline.
+    None,
 }
 
 mod defaults {
@@ -73,8 +102,17 @@ mod defaults {
     pub(super) fn connect_timeout() -> Duration {
         Duration::from_secs(2)
     }
+    pub(super) fn prepared_statements() -> bool {
+        true
+    }
     pub(super) fn max_lag() -> Duration {
         Duration::from_secs(10)
+    }
+    pub(super) fn rw_wait() -> Duration {
+        Duration::from_millis(50)
+    }
+    pub(super) fn marker_retention() -> Duration {
+        Duration::from_secs(7 * 24 * 3600)
     }
     pub(super) fn migration_timeout() -> Duration {
         Duration::from_secs(600)
@@ -93,7 +131,11 @@ impl PostgresSettings {
             application_name: None,
             statement_timeout: None,
             idle_in_transaction_timeout: None,
+            prepared_statements: defaults::prepared_statements(),
             max_lag: defaults::max_lag(),
+            rw_wait: defaults::rw_wait(),
+            reader_fallback: ReaderFallback::default(),
+            marker_retention: defaults::marker_retention(),
             migration_timeout: defaults::migration_timeout(),
         }
     }

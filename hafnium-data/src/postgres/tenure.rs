@@ -1,5 +1,6 @@
 //! Whether a connection may still be used: it holds a pass of its node's tenure, and the node can end the tenure.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -7,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 /// The present tenure of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Tenure {
-    pass: Mutex<Pass>,
+    /// Changed under the lock of `cut`, so that a pass fits together; looked at without it, at each use of a connection.
+    epoch: AtomicU64,
+    cut: Mutex<CancellationToken>,
 }
 
 /// What a connection took with it when its login began.
@@ -27,25 +30,30 @@ impl Pass {
 impl Tenure {
     /// A pass for a login that begins now.
     pub(crate) fn pass(&self) -> Pass {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        Pass {
+            epoch: self.epoch.load(Ordering::Acquire),
+            cut: cut.clone(),
+        }
     }
 
     /// Whether a connection with `pass` may be given out again.
     pub(crate) fn admits(&self, pass: &Pass) -> bool {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner).epoch == pass.epoch
+        self.epoch.load(Ordering::Acquire) == pass.epoch
     }
 
     /// No connection from before is given out again; operations in flight go on.
     pub(crate) fn renew(&self) {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner).epoch += 1;
+        let _cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// No connection from before is given out again, and operations in flight end at once.
     pub(crate) fn cut(&self) {
         let old = {
-            let mut pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
-            pass.epoch += 1;
-            std::mem::take(&mut pass.cut)
+            let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            std::mem::take(&mut *cut)
         };
         old.cancel();
     }
