@@ -8,9 +8,11 @@ use std::time::Duration;
 use hafnium_core::health::{Check, Registration, Status};
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
+use sqlx::ConnectOptions;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Reads};
+use super::credentials::Credentials;
 use super::exactly_once::Done;
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
@@ -20,6 +22,7 @@ use super::pooled::Opening;
 use super::probe::Probe;
 use super::retention::Retention;
 use super::settings::PostgresSettings;
+use super::slow::SlowStatements;
 use super::tenure::Tenure;
 use super::token::Token;
 use super::topology::NodeId;
@@ -107,6 +110,8 @@ impl Postgres {
         let wrong = |reason: &dyn ToString| StartError::configuration(&component, reason.to_string());
         let target = Target::parse(settings.url.current().expose()).map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let credentials = Credentials::new(&component, &settings, cx.metrics(), name);
+        let credentials = Arc::new(credentials.map_err(|reason| wrong(&reason))?);
 
         let application = target
             .application_name
@@ -134,7 +139,9 @@ impl Postgres {
         for (index, host) in target.hosts.iter().enumerate() {
             let mut options = target
                 .connect_options(host, limits)
-                .application_name(&application);
+                .application_name(&application)
+                // It would log texts with their values; slow ones are told of in `slow`.
+                .disable_statement_logging();
             if !settings.prepared_statements {
                 // Names do not last, so that none is remembered.
                 options = options.statement_cache_capacity(0);
@@ -143,28 +150,32 @@ impl Postgres {
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
             let gauge = measured.connections.clone();
+            let id = NodeId(index);
             let opener = Opener::new(
+                id,
                 options.clone(),
+                credentials.clone(),
                 budget,
                 tenure.clone(),
                 gauge,
                 tracker.clone(),
-                max,
             );
-            let node = Node::new(NodeId(index), label, opener, tenure, max);
+            let node = Node::new(id, label, opener.bounded(max), tenure, max);
             nodes.push(Arc::new(
                 node.map_err(|error| StartError::failed(&component, error))?,
             ));
-            probes.push(Probe::new(options));
+            probes.push(Probe::new(id, options, credentials.clone()));
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;
         let monitor = Arc::new(Monitor::new(nodes, instruments, warm, settings.max_lag.get()));
-        let check = register(&component, &monitor, cx);
-        let shown = super::shown::register(&component, &monitor, cx.topology());
+        let check = register(&component, &monitor, &credentials, cx);
+        let shown = super::shown::register(&component, &monitor, &credentials, cx.topology());
         let client = Client::new(
             monitor,
+            credentials,
             Instruments::new(cx.metrics(), name),
+            SlowStatements::new(&component, &settings, &tracker),
             settings.timeout.get(),
             opening,
             Reads {
@@ -280,7 +291,8 @@ impl Postgres {
     /// again if it certainly did not. The first of several calls at once runs, the others wait for its end.
     ///
     /// Keys are shared by all users of the table and remembered for `marker_retention` (default a week): begin them with
-    /// what they are keys of. What the first call returned is not kept; write what a later call must answer into a table
+    /// what they are keys of. The marker is the first statement of the transaction, so that the closure can't change its
+    /// isolation level; `options` of the URL can. What the first call returned is not kept; write what a later call must answer into a table
     /// of your own, in the closure.
     ///
     /// # Errors
@@ -316,16 +328,22 @@ impl Postgres {
 }
 
 /// Answered from the monitor's memory; holds nothing that would keep the handle alive.
-fn register(component: &str, monitor: &Monitor, cx: &Context) -> Registration {
+fn register(
+    component: &str,
+    monitor: &Monitor,
+    credentials: &Arc<Credentials>,
+    cx: &Context,
+) -> Registration {
     let snapshots = monitor.watch();
+    let credentials = credentials.clone();
     cx.health().register(Check::shared(component), move || {
         let writer = snapshots.borrow().writer;
-        async move {
-            match writer {
-                Ok(_) => Status::Up,
-                Err(reason) => Status::Down(reason.to_string()),
-            }
-        }
+        let status = match (writer, credentials.trouble()) {
+            (Err(reason), _) => Status::Down(reason.to_string()),
+            (Ok(_), Some(trouble)) => Status::Degraded(trouble),
+            (Ok(_), None) => Status::Up,
+        };
+        async move { status }
     })
 }
 

@@ -13,9 +13,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::credentials::{Credentials, Pair, Seal, refuses};
 use super::pool::IDLE;
 use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
+use super::topology::NodeId;
 
 /// Logins in flight per node. More would be a storm on a server that has just been promoted.
 const IN_FLIGHT: usize = 8;
@@ -60,9 +62,22 @@ impl Drop for Counted {
 #[error("login failed: {0}")]
 pub(crate) struct LoginError(pub(crate) Arc<sqlx::Error>);
 
+impl LoginError {
+    /// The error of sqlx; of one that others hold too, what it says.
+    fn into_inner(self) -> sqlx::Error {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| std::io::Error::other(shared.to_string()).into())
+    }
+}
+
+/// Tries of one login: with what was in use, with what the keeper found, and with what came meanwhile.
+const TRIES: usize = 3;
+
 /// Opens connections to one node.
 pub(crate) struct Opener {
+    node: NodeId,
+    /// Without user and password.
     options: PgConnectOptions,
+    credentials: Arc<Credentials>,
     budget: Duration,
     tenure: Arc<Tenure>,
     gauge: UpDown,
@@ -95,23 +110,31 @@ impl Spare {
 
 impl Opener {
     pub(crate) fn new(
+        node: NodeId,
         options: PgConnectOptions,
+        credentials: Arc<Credentials>,
         budget: Duration,
         tenure: Arc<Tenure>,
         gauge: UpDown,
         tracker: TaskTracker,
-        max: usize,
     ) -> Self {
         Self {
+            node,
             options,
+            credentials,
             budget,
             tenure,
             gauge,
             tracker,
-            max,
+            max: usize::MAX,
             open: Arc::default(),
             queue: Mutex::default(),
         }
+    }
+
+    /// Keeps no more than `max` connections, those in use included.
+    pub(crate) fn bounded(self, max: usize) -> Self {
+        Self { max, ..self }
     }
 
     /// A spare or new connection.
@@ -143,15 +166,39 @@ impl Opener {
 
     /// How a login is made now.
     pub(crate) fn options(&self) -> PgConnectOptions {
-        self.options.clone()
+        self.credentials.sign(&self.options)
     }
 
     /// A connection of its own, outside the pool, with `options` changed by `change`.
     pub(crate) async fn open_apart(
         &self,
-        change: impl FnOnce(PgConnectOptions) -> PgConnectOptions,
+        change: impl Fn(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        change(self.options.clone()).connect().await
+        let admission = self.credentials.admission(self.node, &self.options).await;
+        let (options, seal) = admission.map_err(LoginError::into_inner)?;
+        match change(options).connect().await {
+            Err(error) if refuses(&error) => {
+                let error = Arc::new(error);
+                self.credentials.refused(self.node, &seal, &error);
+                let admission = self.credentials.admission(self.node, &self.options).await;
+                let (options, _) = admission.map_err(LoginError::into_inner)?;
+                change(options).connect().await
+            }
+            done => done,
+        }
+    }
+
+    /// Whether the node lets `pair` in. The connection is closed again.
+    pub(crate) async fn try_login(&self, pair: &Pair) -> Result<(), sqlx::Error> {
+        self.connect(&pair.sign(&self.options)).await.map(drop)
+    }
+
+    /// Opens one connection without a caller; it serves whoever wants one next.
+    pub(crate) async fn open_ahead(&self) -> Result<(), LoginError> {
+        let connection = self.log_in().await?;
+        // It replaces one that closes when it is given back, so that `max` is no limit for it.
+        self.deliver(&mut self.queue(), connection, usize::MAX);
+        Ok(())
     }
 
     /// Opens connections without a caller until there are `count` spares, as many as may be in flight, or as many as the
@@ -200,7 +247,7 @@ impl Opener {
             match result {
                 // The server behind it is gone already: once more.
                 Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
-                Ok(connection) => self.deliver(&mut queue, connection),
+                Ok(connection) => self.deliver(&mut queue, connection, self.max),
                 Err(error) => {
                     for waiting in queue.waiting.drain(..) {
                         // A caller who gave up needs no answer.
@@ -216,7 +263,8 @@ impl Opener {
         }
     }
 
-    fn deliver(&self, queue: &mut Queue, connection: Connection) {
+    /// Gives the connection to who waits for one, else keeps it as a spare unless more than `most` are open.
+    fn deliver(&self, queue: &mut Queue, connection: Connection, most: usize) {
         let mut connection = connection;
         while let Some(waiting) = queue.waiting.pop_front() {
             match waiting.send(Ok(connection)) {
@@ -225,8 +273,7 @@ impl Opener {
                 Err(Err(_)) => return,
             }
         }
-        // One more than the node may have is closed: the callers it was opened for gave up and others took their places.
-        if self.open.load(Ordering::Relaxed) <= self.max {
+        if self.open.load(Ordering::Relaxed) <= most {
             let since = Instant::now();
             queue.spare.push(Spare { connection, since });
         }
@@ -234,25 +281,57 @@ impl Opener {
 
     async fn log_in(&self) -> Result<Connection, LoginError> {
         let pass = self.tenure.pass();
-        let login = tokio::time::timeout(self.budget, self.options.connect());
-        let link = tokio::select! {
-            biased;
-            () = pass.cut().cancelled() => Err(sqlx::Error::Io(std::io::Error::other("the node was cut"))),
-            result = login => result.unwrap_or_else(|_| {
-                let silent = format!("no answer to the login within {:?}", self.budget);
-                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
-            }),
+        let cut = pass.cut().clone();
+        let login = async {
+            let mut tried = 1;
+            loop {
+                match self.try_sealed().await {
+                    // The next try waits until the keeper found out what works.
+                    Err(error) if refuses(&error.0) && tried < TRIES => tried += 1,
+                    result => return result,
+                }
+            }
         };
-        match link {
-            Ok(link) => Ok(Connection {
-                link,
-                pass,
-                nests: false,
-                replayed: None,
-                _counted: Counted::new(&self.gauge, &self.open),
-            }),
-            Err(error) => Err(LoginError(Arc::new(error))),
+        let (link, seal) = tokio::select! {
+            biased;
+            () = cut.cancelled() => {
+                Err(LoginError(Arc::new(std::io::Error::other("the node was cut").into())))
+            }
+            result = login => result,
+        }?;
+        Ok(Connection {
+            link,
+            pass: pass.sealed(seal),
+            nests: false,
+            replayed: None,
+            _counted: Counted::new(&self.gauge, &self.open),
+        })
+    }
+
+    /// One login with the credentials in use.
+    async fn try_sealed(&self) -> Result<(PgConnection, Seal), LoginError> {
+        let (options, seal) = self.credentials.admission(self.node, &self.options).await?;
+        match self.connect(&options).await {
+            Ok(link) => {
+                self.credentials.accepted(self.node, &seal);
+                Ok((link, seal))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                if refuses(&error) {
+                    self.credentials.refused(self.node, &seal, &error);
+                }
+                Err(LoginError(error))
+            }
         }
+    }
+
+    async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+        let login = tokio::time::timeout(self.budget, options.connect());
+        login.await.unwrap_or_else(|_| {
+            let silent = format!("no answer to the login within {:?}", self.budget);
+            Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
+        })
     }
 }
 
@@ -260,25 +339,32 @@ impl Opener {
 mod tests {
     use futures_util::FutureExt;
     use hafnium_core::metrics::Metrics;
+    use hafnium_core::secret::Secret;
     use hafnium_testkit::postgres::PostgresCluster;
 
     use super::*;
+    use crate::postgres::PostgresSettings;
 
     const MAX: usize = 2;
 
     fn opener(cluster: &PostgresCluster) -> Arc<Opener> {
-        let options = cluster.node_url(0, "postgres").parse().unwrap();
+        let url = cluster.node_url(0, "postgres");
+        let options = url.parse().unwrap();
+        let settings = PostgresSettings::new(Secret::new(url));
+        let credentials = Credentials::new("postgres.test", &settings, &Metrics::noop(), "test").unwrap();
         let gauge = Metrics::noop().up_down("open", "{connection}", "Open connections");
         let budget = Duration::from_secs(30);
-        let tenure = Arc::default();
-        Arc::new(Opener::new(
+        let tracker = TaskTracker::new();
+        let opener = Opener::new(
+            NodeId(0),
             options,
+            Arc::new(credentials),
             budget,
-            tenure,
+            Arc::default(),
             gauge,
-            TaskTracker::new(),
-            MAX,
-        ))
+            tracker,
+        );
+        Arc::new(opener.bounded(MAX))
     }
 
     async fn finish(opener: &Opener) {
