@@ -1,5 +1,6 @@
 //! What all handles and views of one database share, and how an operation gets its connection.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use deadpool::managed::PoolError;
 use hafnium_core::Deadline;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -100,6 +101,18 @@ impl Client {
         avoided: &[NodeId],
         deadline: Deadline,
     ) -> Result<Lease, sqlx::Error> {
+        let alarm = pin!(tokio::time::sleep_until(deadline.instant()));
+        self.acquire_by(destination, avoided, deadline, alarm).await
+    }
+
+    /// As [`acquire`](Self::acquire), with the alarm of the deadline.
+    pub(crate) async fn acquire_by(
+        &self,
+        destination: Destination,
+        avoided: &[NodeId],
+        deadline: Deadline,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
         let route = Route {
             destination,
@@ -150,7 +163,7 @@ impl Client {
                     Err(_) => return Err(Detail::Closed.into()),
                 },
                 () = self.moved(&route, node.id) => {}
-                () = tokio::time::sleep_until(deadline.instant()) => {}
+                () = alarm.as_mut() => {}
             }
             if deadline.is_past() {
                 return Err(pool_timeout(&node, begun, refused.as_ref()).into());

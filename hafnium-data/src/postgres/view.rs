@@ -1,5 +1,6 @@
 //! Views of a database: the same handle under other rules, cheap to make and each an executor.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use super::attempts::{Attempts, Repeatable};
 use super::client::Client;
 use super::error::{of_handle, verdict};
-use super::operation::guarded;
+use super::operation::guarded_by;
 use super::route::Destination;
 use super::slow::{Rows, Took};
 use super::sqlstate::{Stage, Verdict};
@@ -151,12 +152,13 @@ impl View {
     ) -> Result<T, sqlx::Error> {
         let started = Instant::now();
         let deadline = self.deadline();
+        let mut alarm = pin!(tokio::time::sleep_until(deadline.instant()));
         let mut attempts = Attempts::default();
         let mut last = None;
         let result = loop {
             let mut lease = match self
                 .client
-                .acquire(self.destination, attempts.avoided(), deadline)
+                .acquire_by(self.destination, attempts.avoided(), deadline, alarm.as_mut())
                 .await
             {
                 Ok(lease) => lease,
@@ -172,7 +174,8 @@ impl View {
                 let (link, cut) = lease.begin();
                 let running = operation(link, statement.clone());
                 let waited_for = "the reply to a statement";
-                guarded(cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await
+                let (alarm, otherwise) = (alarm.as_mut(), Outcome::Unknown);
+                guarded_by(cut, &node.label, alarm, waited_for, otherwise, running).await
             };
             last = Some((node.clone(), begins.elapsed()));
             let result = result.map_err(|error| of_handle(&node.label, error));
