@@ -11,12 +11,13 @@ use sqlx::{Describe, Either, Error, Execute, Executor, Postgres as Db, SqlStr};
 
 use super::handle::Postgres;
 use super::rows;
+use super::slow::Rows;
 use super::statement::Statement;
 use super::view::View;
 
 impl View {
     /// Runs a statement whose result is given to the caller as a whole, so that all of it can be repeated.
-    fn whole<'e, T: Send + 'e>(
+    fn whole<'e, T: Rows + Send + 'e>(
         &'e self,
         statement: Result<Statement, Error>,
         operation: impl for<'a> Fn(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, Error>>
