@@ -150,6 +150,7 @@ impl Client {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
                         if route.admits(&self.monitor.snapshot(), node.id) {
+                            node.opener.occupancy.waited(begun.elapsed());
                             return Ok(lease);
                         }
                     }
@@ -166,6 +167,7 @@ impl Client {
                 () = alarm.as_mut() => {}
             }
             if deadline.is_past() {
+                node.opener.occupancy.timed_out();
                 return Err(pool_timeout(&node, begun, refused.as_ref()).into());
             }
         }

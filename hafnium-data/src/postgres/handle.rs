@@ -16,6 +16,7 @@ use super::credentials::Credentials;
 use super::exactly_once::Done;
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
+use super::occupancy::Occupancy;
 use super::opener::Opener;
 use super::pool::Node;
 use super::pooled::Opening;
@@ -149,7 +150,7 @@ impl Postgres {
             let label = host.to_string();
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
-            let gauge = measured.connections.clone();
+            let occupancy = Occupancy::new(cx.metrics(), name, &label, max);
             let id = NodeId(index);
             let opener = Opener::new(
                 id,
@@ -157,7 +158,7 @@ impl Postgres {
                 credentials.clone(),
                 budget,
                 tenure.clone(),
-                gauge,
+                occupancy,
                 tracker.clone(),
             );
             let node = Node::new(id, label, opener.bounded(max), tenure, max);

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hafnium_core::metrics::UpDown;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::occupancy::Occupancy;
 use super::pool::IDLE;
 use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
@@ -34,26 +34,18 @@ pub(crate) struct Connection {
 }
 
 /// Counts an open connection for as long as it lives.
-struct Counted {
-    gauge: UpDown,
-    open: Arc<AtomicUsize>,
-}
+struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn new(gauge: &UpDown, open: &Arc<AtomicUsize>) -> Self {
-        gauge.add(1);
+    fn new(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self {
-            gauge: gauge.clone(),
-            open: open.clone(),
-        }
+        Self(open.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.gauge.add(-1);
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -80,7 +72,7 @@ pub(crate) struct Opener {
     credentials: Arc<Credentials>,
     budget: Duration,
     tenure: Arc<Tenure>,
-    gauge: UpDown,
+    pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
     /// Connections the node may have, spares included.
     max: usize,
@@ -115,7 +107,7 @@ impl Opener {
         credentials: Arc<Credentials>,
         budget: Duration,
         tenure: Arc<Tenure>,
-        gauge: UpDown,
+        occupancy: Occupancy,
         tracker: TaskTracker,
     ) -> Self {
         Self {
@@ -124,7 +116,7 @@ impl Opener {
             credentials,
             budget,
             tenure,
-            gauge,
+            occupancy,
             tracker,
             max: usize::MAX,
             open: Arc::default(),
@@ -280,6 +272,7 @@ impl Opener {
     }
 
     async fn log_in(&self) -> Result<Connection, LoginError> {
+        let begun = Instant::now();
         let pass = self.tenure.pass();
         let cut = pass.cut().clone();
         let login = async {
@@ -299,12 +292,13 @@ impl Opener {
             }
             result = login => result,
         }?;
+        self.occupancy.opened(begun.elapsed());
         Ok(Connection {
             link,
             pass: pass.sealed(seal),
             nests: false,
             replayed: None,
-            _counted: Counted::new(&self.gauge, &self.open),
+            _counted: Counted::new(&self.open),
         })
     }
 
@@ -352,7 +346,7 @@ mod tests {
         let options = url.parse().unwrap();
         let settings = PostgresSettings::new(Secret::new(url));
         let credentials = Credentials::new("postgres.test", &settings, &Metrics::noop(), "test").unwrap();
-        let gauge = Metrics::noop().up_down("open", "{connection}", "Open connections");
+        let occupancy = Occupancy::new(&Metrics::noop(), "test", "node", MAX);
         let budget = Duration::from_secs(30);
         let tracker = TaskTracker::new();
         let opener = Opener::new(
@@ -361,7 +355,7 @@ mod tests {
             Arc::new(credentials),
             budget,
             Arc::default(),
-            gauge,
+            occupancy,
             tracker,
         );
         Arc::new(opener.bounded(MAX))
