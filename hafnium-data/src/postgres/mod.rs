@@ -18,10 +18,12 @@
 
 mod attempts;
 mod capacity;
+mod checkouts;
 mod client;
 mod copy;
 mod credentials;
 mod dedicated;
+mod doubt;
 mod environment;
 mod error;
 mod exactly_once;

@@ -186,6 +186,9 @@ impl Monitor {
         let mut topology = self.lock();
         let now = Instant::now();
         topology.suspect(id, now);
+        if let Some(instruments) = self.instruments.get(id.0) {
+            instruments.suspected.add(1);
+        }
         self.publish(&topology, now);
     }
 
@@ -293,7 +296,10 @@ impl Monitor {
                 let state = topology.node(node.id);
                 let seen = match state.and_then(|state| state.failure()) {
                     Some(failure) => failure.reason.to_string(),
-                    None => role(&topology, node.id).to_owned(),
+                    None => match node.opener.last_failure() {
+                        Some(login) => format!("{}, last {login}", role(&topology, node.id)),
+                        None => role(&topology, node.id).to_owned(),
+                    },
                 };
                 format!("{}: {seen}", node.label)
             })
@@ -339,7 +345,7 @@ impl Monitor {
                     timeline: state.and_then(|state| state.timeline()),
                     lag: topology.lag_of(node.id, now),
                     in_use: node.in_use(),
-                    idle: pool.available + node.opener.spares(),
+                    idle: node.idle(),
                     max: pool.max_size,
                     waiting: pool.waiting,
                     failure: state

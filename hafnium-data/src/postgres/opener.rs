@@ -2,7 +2,7 @@
 //! up does not waste a login: the connection becomes a spare and the next caller gets it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::error::verdict;
 use super::occupancy::Occupancy;
 use super::pool::IDLE;
 use super::reads::Replayed;
+use super::sqlstate::Stage;
 use super::tenure::{Pass, Tenure};
 use super::topology::NodeId;
 
@@ -55,6 +57,11 @@ impl Drop for Counted {
 pub(crate) struct LoginError(pub(crate) Arc<sqlx::Error>);
 
 impl LoginError {
+    /// Whether the server has no room for another connection: 53300, 53400.
+    fn is_full(&self) -> bool {
+        verdict(&self.0, Stage::Statement).is_full()
+    }
+
     /// The error of sqlx; of one that others hold too, what it says.
     fn into_inner(self) -> sqlx::Error {
         Arc::try_unwrap(self.0).unwrap_or_else(|shared| std::io::Error::other(shared.to_string()).into())
@@ -77,6 +84,8 @@ pub(crate) struct Opener {
     /// Connections the node may have, spares included.
     max: usize,
     open: Arc<AtomicUsize>,
+    /// Whether anyone waits; changed under the lock of the queue.
+    wanted: AtomicBool,
     queue: Mutex<Queue>,
 }
 
@@ -85,6 +94,44 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<Result<Connection, LoginError>>>,
     spare: Vec<Spare>,
     opening: usize,
+    /// The server said that it has no room for more connections.
+    full: Option<Full>,
+    /// Why the last login failed, if none worked since.
+    failed: Option<LoginError>,
+}
+
+/// How long a full server is left alone. The pool makes do with the connections that are open: who waits for a login
+/// gets one that another gives back.
+struct Full {
+    until: Instant,
+    pause: Duration,
+}
+
+/// The first pause before a full server is asked again, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Full {
+    fn after(former: Option<&Self>) -> Self {
+        let pause = former.map_or(PAUSES.0, |full| (full.pause * 2).min(PAUSES.1));
+        let jitter = pause.mul_f64(fastrand::f64() / 2.0);
+        Self {
+            until: Instant::now() + pause + jitter,
+            pause,
+        }
+    }
+}
+
+impl Queue {
+    /// Removes those who gave up; whether anyone is left.
+    fn is_wanted(&mut self) -> bool {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        !self.waiting.is_empty()
+    }
+
+    /// How many logins may be in flight.
+    fn most(&self) -> usize {
+        if self.full.is_some() { 1 } else { IN_FLIGHT }
+    }
 }
 
 /// A connection that nobody has asked for yet.
@@ -120,6 +167,7 @@ impl Opener {
             tracker,
             max: usize::MAX,
             open: Arc::default(),
+            wanted: AtomicBool::new(false),
             queue: Mutex::default(),
         }
     }
@@ -141,10 +189,22 @@ impl Opener {
                     return Ok(spare.connection);
                 }
             }
+            let full = queue
+                .full
+                .as_ref()
+                .is_some_and(|full| Instant::now() < full.until);
+            if let Some(error) = queue
+                .failed
+                .as_ref()
+                .filter(|_| full && self.open_connections() == 0)
+            {
+                return Err(error.clone());
+            }
             let (sender, receiver) = oneshot::channel();
             queue.waiting.retain(|waiting| !waiting.is_closed());
             queue.waiting.push_back(sender);
-            if queue.opening < queue.waiting.len().min(IN_FLIGHT) {
+            self.wanted.store(true, Ordering::Relaxed);
+            if queue.opening < queue.waiting.len().min(queue.most()) {
                 queue.opening += 1;
                 self.tracker.spawn(self.clone().serve());
             }
@@ -188,8 +248,7 @@ impl Opener {
     /// Opens one connection without a caller; it serves whoever wants one next.
     pub(crate) async fn open_ahead(&self) -> Result<(), LoginError> {
         let connection = self.log_in().await?;
-        // It replaces one that closes when it is given back, so that `max` is no limit for it.
-        self.deliver(&mut self.queue(), connection, usize::MAX);
+        self.hand_over(connection);
         Ok(())
     }
 
@@ -198,8 +257,8 @@ impl Opener {
     pub(crate) fn warm(self: &Arc<Self>, count: usize) {
         self.sweep();
         let mut queue = self.queue();
-        while queue.spare.len() + queue.opening < count.min(IN_FLIGHT)
-            && self.open.load(Ordering::Relaxed) + queue.opening < self.max
+        while queue.spare.len() + queue.opening < count.min(queue.most())
+            && self.open_connections() + queue.opening < self.max
         {
             queue.opening += 1;
             self.tracker.spawn(self.clone().serve());
@@ -221,6 +280,28 @@ impl Opener {
         drop(stale);
     }
 
+    /// Whether someone waits for a connection.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Gives a connection that is as new to whoever waits.
+    pub(crate) fn hand_over(&self, connection: Connection) {
+        let mut queue = self.queue();
+        // It takes the place of one that was open already, or of one that closes when it is given back.
+        self.deliver(&mut queue, connection, usize::MAX);
+    }
+
+    /// Connections that are open, in use or not.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Why the last login failed, if none worked since.
+    pub(crate) fn last_failure(&self) -> Option<LoginError> {
+        self.queue().failed.clone()
+    }
+
     pub(crate) fn spares(&self) -> usize {
         self.queue().spare.len()
     }
@@ -234,20 +315,36 @@ impl Opener {
         loop {
             // Spread, so that the logins after a failover do not hit the server in the same instant.
             tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
+            let full = self.queue().full.as_ref().map(|full| full.until);
+            if let Some(until) = full {
+                tokio::time::sleep_until(until).await;
+                let mut queue = self.queue();
+                if !queue.is_wanted() {
+                    self.wanted.store(false, Ordering::Relaxed);
+                    queue.opening -= 1;
+                    return;
+                }
+            }
             let result = self.log_in().await;
             let mut queue = self.queue();
             match result {
                 // The server behind it is gone already: once more.
                 Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
-                Ok(connection) => self.deliver(&mut queue, connection, self.max),
+                Ok(connection) => {
+                    (queue.full, queue.failed) = (None, None);
+                    self.deliver(&mut queue, connection, self.max);
+                }
                 Err(error) => {
+                    let full = error.is_full().then(|| Full::after(queue.full.as_ref()));
+                    (queue.full, queue.failed) = (full, Some(error.clone()));
                     for waiting in queue.waiting.drain(..) {
                         // A caller who gave up needs no answer.
                         let _ = waiting.send(Err(error.clone()));
                     }
                 }
             }
-            queue.waiting.retain(|waiting| !waiting.is_closed());
+            let wanted = queue.is_wanted();
+            self.wanted.store(wanted, Ordering::Relaxed);
             if queue.waiting.len() < queue.opening {
                 queue.opening -= 1;
                 return;
@@ -265,7 +362,8 @@ impl Opener {
                 Err(Err(_)) => return,
             }
         }
-        if self.open.load(Ordering::Relaxed) <= most {
+        self.wanted.store(false, Ordering::Relaxed);
+        if self.open_connections() <= most {
             let since = Instant::now();
             queue.spare.push(Spare { connection, since });
         }
