@@ -1,5 +1,6 @@
 //! What all handles and views of one database share, and how an operation gets its connection.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use deadpool::managed::PoolError;
 use hafnium_core::Deadline;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,6 +116,18 @@ impl Client {
         avoided: &[NodeId],
         deadline: Deadline,
     ) -> Result<Lease, sqlx::Error> {
+        let alarm = pin!(tokio::time::sleep_until(deadline.instant()));
+        self.acquire_by(destination, avoided, deadline, alarm).await
+    }
+
+    /// As [`acquire`](Self::acquire), with the alarm of the deadline.
+    pub(crate) async fn acquire_by(
+        &self,
+        destination: Destination,
+        avoided: &[NodeId],
+        deadline: Deadline,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
         let route = Route {
             destination,
@@ -129,21 +142,28 @@ impl Client {
                 return Ok(lease);
             }
         }
-        let mut snapshots = self.monitor.watch();
         loop {
             if self.is_closed() {
                 return Err(Detail::Closed.into());
             }
-            let Some(node) = self.route(&route, &mut snapshots, deadline, begun).await? else {
-                continue;
+            let node = match self.choose(&route) {
+                Some(node) => node,
+                None => match self
+                    .route(&route, &mut self.monitor.watch(), deadline, begun)
+                    .await?
+                {
+                    Some(node) => node,
+                    None => continue,
+                },
             };
+            // What comes after the connection is not even registered when one is free.
             tokio::select! {
                 biased;
                 got = node.pool.get() => match got {
                     Ok(object) => {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
-                        if route.admits(&snapshots.borrow(), node.id) {
+                        if route.admits(&self.monitor.snapshot(), node.id) {
                             node.opener.occupancy.waited(begun.elapsed());
                             return Ok(lease);
                         }
@@ -156,8 +176,8 @@ impl Client {
                     }
                     Err(_) => return Err(Detail::Closed.into()),
                 },
-                () = moved(&mut snapshots, &route, node.id) => {}
-                () = tokio::time::sleep_until(deadline.instant()) => {}
+                () = self.moved(&route, node.id) => {}
+                () = alarm.as_mut() => {}
             }
             if deadline.is_past() {
                 node.opener.occupancy.timed_out();
@@ -207,6 +227,18 @@ impl Client {
         }
     }
 
+    /// The node to go to, if there is one now.
+    fn choose(&self, route: &Route<'_>) -> Option<Arc<Node>> {
+        self.least_used(route.choices(&self.monitor.snapshot()))
+    }
+
+    /// Returns when `node` is no longer a choice.
+    async fn moved(&self, route: &Route<'_>, node: NodeId) {
+        let gone = |snapshot: &Snapshot| !route.admits(snapshot, node);
+        // The sender lives in the monitor, which this holds.
+        let _ = self.monitor.watch().wait_for(gone).await;
+    }
+
     pub(super) fn no_node(&self, route: &Route<'_>, begun: Instant) -> sqlx::Error {
         Detail::NoNode {
             wanted: route.wanted(),
@@ -217,8 +249,14 @@ impl Client {
     }
 
     fn choose(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
-        let nodes = choices.filter_map(|id| self.monitor.node(id).cloned());
-        self.balance.choose(nodes.collect(), |node| node.users())
+        let mut nodes = choices.filter_map(|id| self.monitor.node(id));
+        let first = nodes.next()?;
+        // Counting takes the lock of the pool: only where there is a choice.
+        let Some(second) = nodes.next() else {
+            return Some(first.clone());
+        };
+        let nodes: Vec<_> = [first, second].into_iter().chain(nodes).collect();
+        self.balance.choose(nodes, |node| node.users()).cloned()
     }
 
     /// Draws the conclusions from a failed login.
@@ -250,13 +288,6 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// Returns when `node` is no longer a choice.
-async fn moved(snapshots: &mut watch::Receiver<Snapshot>, route: &Route<'_>, node: NodeId) {
-    let gone = |snapshot: &Snapshot| !route.admits(snapshot, node);
-    // The sender lives in the monitor, which the caller holds.
-    let _ = snapshots.wait_for(gone).await;
 }
 
 fn pool_timeout(node: &Node, begun: Instant) -> Detail {

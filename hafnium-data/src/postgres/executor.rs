@@ -6,13 +6,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, Postgres as Db, SqlStr};
 
 use super::handle::Postgres;
 use super::rows;
+use super::slow::Rows;
 use super::statement::Statement;
 use super::view::View;
+
+impl View {
+    /// Runs a statement whose result is given to the caller as a whole, so that all of it can be repeated.
+    fn whole<'e, T: Rows + Send + 'e>(
+        &'e self,
+        statement: Result<Statement, Error>,
+        operation: impl for<'a> Fn(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, Error>>
+        + Send
+        + Sync
+        + 'e,
+    ) -> BoxFuture<'e, Result<T, Error>> {
+        Box::pin(async move { self.run(statement?, || false, operation).await })
+    }
+}
 
 impl<'c> Executor<'c> for &'c View {
     type Database = Db;
@@ -22,14 +37,8 @@ impl<'c> Executor<'c> for &'c View {
         'c: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        let statement = Statement::take(query);
-        Box::pin(async move {
-            self.run(
-                statement?,
-                || false,
-                |connection, statement| connection.execute(statement),
-            )
-            .await
+        self.whole(Statement::take(query), |connection, statement| {
+            connection.execute(statement)
         })
     }
 
@@ -69,14 +78,8 @@ impl<'c> Executor<'c> for &'c View {
         'c: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        let statement = Statement::take(query);
-        Box::pin(async move {
-            self.run(
-                statement?,
-                || false,
-                |connection, statement| connection.fetch_all(statement),
-            )
-            .await
+        self.whole(Statement::take(query), |connection, statement| {
+            connection.fetch_all(statement)
         })
     }
 
@@ -85,14 +88,8 @@ impl<'c> Executor<'c> for &'c View {
         'c: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        let statement = Statement::take(query);
-        Box::pin(async move {
-            self.run(
-                statement?,
-                || false,
-                |connection, statement| connection.fetch_optional(statement),
-            )
-            .await
+        self.whole(Statement::take(query), |connection, statement| {
+            connection.fetch_optional(statement)
         })
     }
 
@@ -104,22 +101,14 @@ impl<'c> Executor<'c> for &'c View {
     where
         'c: 'e,
     {
-        let statement = Statement::to_prepare(sql);
         let parameters: Arc<[PgTypeInfo]> = parameters.into();
-        Box::pin(async move {
-            self.run(
-                statement?,
-                || false,
-                |connection, statement: Statement| {
-                    let parameters = parameters.clone();
-                    Box::pin(async move {
-                        connection
-                            .prepare_with(Execute::sql(statement), &parameters)
-                            .await
-                    })
-                },
-            )
-            .await
+        self.whole(Statement::to_prepare(sql), move |connection, statement| {
+            let parameters = parameters.clone();
+            Box::pin(async move {
+                connection
+                    .prepare_with(Execute::sql(statement), &parameters)
+                    .await
+            })
         })
     }
 
@@ -128,14 +117,8 @@ impl<'c> Executor<'c> for &'c View {
     where
         'c: 'e,
     {
-        let statement = Statement::to_prepare(sql);
-        Box::pin(async move {
-            self.run(
-                statement?,
-                || false,
-                |connection, statement: Statement| connection.describe(Execute::sql(statement)),
-            )
-            .await
+        self.whole(Statement::to_prepare(sql), |connection, statement| {
+            connection.describe(Execute::sql(statement))
         })
     }
 }

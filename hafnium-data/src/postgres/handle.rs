@@ -176,7 +176,7 @@ impl Postgres {
                 address,
             });
             let opener = Opener::new(door.clone(), budget, tenure.clone(), occupancy, tracker.clone());
-            let node = Node::new(id, label, opener, tenure, max);
+            let node = Node::new(id, label, opener.bounded(max), tenure, max);
             nodes.push(Arc::new(
                 node.map_err(|error| StartError::failed(&component, error))?,
             ));

@@ -106,6 +106,11 @@ impl Monitor {
         self.snapshot.subscribe()
     }
 
+    /// What is published now. Not to be held across an await: publishing waits for it.
+    pub(crate) fn snapshot(&self) -> watch::Ref<'_, Snapshot> {
+        self.snapshot.borrow()
+    }
+
     pub(crate) fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
         self.nodes.get(id.0)
     }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::credentials::{Pair, Seal, refuses};
 use super::error::verdict;
 use super::occupancy::Occupancy;
+use super::pool::IDLE;
 use super::probe::Door;
 use super::reads::Replayed;
 use super::sqlstate::Stage;
@@ -76,6 +77,8 @@ pub(crate) struct Opener {
     tenure: Arc<Tenure>,
     pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
+    /// Connections the node may have, spares included.
+    max: usize,
     open: Arc<AtomicUsize>,
     /// Whether anyone waits; changed under the lock of the queue.
     wanted: AtomicBool,
@@ -85,7 +88,7 @@ pub(crate) struct Opener {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<oneshot::Sender<Result<Connection, LoginError>>>,
-    spare: Vec<Connection>,
+    spare: Vec<Spare>,
     opening: usize,
     /// The server said that it has no room for more connections.
     full: Option<Full>,
@@ -127,6 +130,19 @@ impl Queue {
     }
 }
 
+/// A connection that nobody has asked for yet.
+struct Spare {
+    connection: Connection,
+    since: Instant,
+}
+
+impl Spare {
+    /// Whether it may be given out.
+    fn serves(&self, tenure: &Tenure, now: Instant) -> bool {
+        tenure.admits(&self.connection.pass) && now.saturating_duration_since(self.since) <= IDLE
+    }
+}
+
 impl Opener {
     pub(crate) fn new(
         door: Arc<Door>,
@@ -141,10 +157,16 @@ impl Opener {
             tenure,
             occupancy,
             tracker,
+            max: usize::MAX,
             open: Arc::default(),
             wanted: AtomicBool::new(false),
             queue: Mutex::default(),
         }
+    }
+
+    /// Keeps no more than `max` connections, those in use included.
+    pub(crate) fn bounded(self, max: usize) -> Self {
+        Self { max, ..self }
     }
 
     /// A spare or new connection.
@@ -153,9 +175,10 @@ impl Opener {
     pub(crate) async fn open(self: &Arc<Self>) -> Result<Connection, LoginError> {
         let receiver = {
             let mut queue = self.queue();
+            let now = Instant::now();
             while let Some(spare) = queue.spare.pop() {
-                if self.tenure.admits(&spare.pass) {
-                    return Ok(spare);
+                if spare.serves(&self.tenure, now) {
+                    return Ok(spare.connection);
                 }
             }
             let full = queue
@@ -229,24 +252,28 @@ impl Opener {
         Ok(())
     }
 
-    /// Opens connections without a caller until there are `count` spares, or as many as may be in flight.
+    /// Opens connections without a caller until there are `count` spares, as many as may be in flight, or as many as the
+    /// node may have.
     pub(crate) fn warm(self: &Arc<Self>, count: usize) {
+        self.sweep();
         let mut queue = self.queue();
-        queue.spare.retain(|spare| self.tenure.admits(&spare.pass));
-        while queue.spare.len() + queue.opening < count.min(queue.most()) {
+        while queue.spare.len() + queue.opening < count.min(queue.most())
+            && self.open_connections() + queue.opening < self.max
+        {
             queue.opening += 1;
             self.tracker.spawn(self.clone().serve());
         }
     }
 
-    /// Closes the spares that the tenure admits no more.
+    /// Closes the spares that may not be given out any more.
     pub(crate) fn sweep(&self) {
         let stale: Vec<_> = {
+            let now = Instant::now();
             let mut queue = self.queue();
             let spares = std::mem::take(&mut queue.spare);
             let (good, stale) = spares
                 .into_iter()
-                .partition(|spare| self.tenure.admits(&spare.pass));
+                .partition(|spare| spare.serves(&self.tenure, now));
             queue.spare = good;
             stale
         };
@@ -261,7 +288,8 @@ impl Opener {
     /// Gives a connection that is as new to whoever waits.
     pub(crate) fn hand_over(&self, connection: Connection) {
         let mut queue = self.queue();
-        self.deliver(&mut queue, connection);
+        // It takes the place of one that was open already, or of one that closes when it is given back.
+        self.deliver(&mut queue, connection, usize::MAX);
     }
 
     /// Connections that are open, in use or not.
@@ -306,7 +334,7 @@ impl Opener {
                 Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
                 Ok(connection) => {
                     (queue.full, queue.failed) = (None, None);
-                    self.deliver(&mut queue, connection);
+                    self.deliver(&mut queue, connection, self.max);
                 }
                 // Cut meanwhile, because its name moved for instance: to where it is now.
                 Err(_) if !self.tenure.admits(&pass) && !queue.waiting.is_empty() => continue,
@@ -328,7 +356,8 @@ impl Opener {
         }
     }
 
-    fn deliver(&self, queue: &mut Queue, connection: Connection) {
+    /// Gives the connection to who waits for one, else keeps it as a spare unless more than `most` are open.
+    fn deliver(&self, queue: &mut Queue, connection: Connection, most: usize) {
         let mut connection = connection;
         while let Some(waiting) = queue.waiting.pop_front() {
             match waiting.send(Ok(connection)) {
@@ -338,7 +367,10 @@ impl Opener {
             }
         }
         self.wanted.store(false, Ordering::Relaxed);
-        queue.spare.push(connection);
+        if self.open_connections() <= most {
+            let since = Instant::now();
+            queue.spare.push(Spare { connection, since });
+        }
     }
 
     async fn log_in(&self, pass: Pass) -> Result<Connection, LoginError> {
@@ -395,5 +427,77 @@ impl Opener {
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
         self.door.address.connect(options, self.budget).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use hafnium_core::metrics::Metrics;
+    use hafnium_core::secret::Secret;
+    use hafnium_testkit::postgres::PostgresCluster;
+
+    use super::*;
+    use crate::postgres::PostgresSettings;
+    use crate::postgres::address::Address;
+    use crate::postgres::credentials::Credentials;
+    use crate::postgres::resolver::Resolver;
+    use crate::postgres::topology::NodeId;
+    use crate::postgres::url::Host;
+
+    const MAX: usize = 2;
+
+    fn opener(cluster: &PostgresCluster) -> Arc<Opener> {
+        let url = cluster.node_url(0, "postgres");
+        let options = url.parse().unwrap();
+        let settings = PostgresSettings::new(Secret::new(url));
+        let credentials = Credentials::new("postgres.test", &settings, &Metrics::noop(), "test").unwrap();
+        let occupancy = Occupancy::new(&Metrics::noop(), "test", "node", MAX);
+        let budget = Duration::from_secs(30);
+        let tracker = TaskTracker::new();
+        let host = Host {
+            name: "127.0.0.1".into(),
+            port: cluster.port(0),
+        };
+        let resolver = Arc::new(Resolver::new(Vec::new(), tracker.clone()));
+        let door = Door {
+            node: NodeId(0),
+            options,
+            credentials: Arc::new(credentials),
+            address: Arc::new(Address::new(&host, &resolver)),
+        };
+        let opener = Opener::new(Arc::new(door), budget, Arc::default(), occupancy, tracker);
+        Arc::new(opener.bounded(MAX))
+    }
+
+    async fn finish(opener: &Opener) {
+        opener.tracker.close();
+        opener.tracker.wait().await;
+    }
+
+    #[tokio::test]
+    async fn spares_are_no_more_than_the_node_may_have_and_none_is_given_out_that_is_old() {
+        let cluster = PostgresCluster::single().await.unwrap();
+        let warmed = opener(&cluster);
+        warmed.warm(MAX + 3);
+        finish(&warmed).await;
+        assert_eq!(warmed.spares(), MAX);
+        {
+            let queue = warmed.queue();
+            let (spare, tenure) = (&queue.spare[0], &warmed.tenure);
+            assert!(spare.serves(tenure, spare.since + IDLE));
+            assert!(!spare.serves(tenure, spare.since + IDLE + Duration::from_millis(1)));
+            tenure.renew();
+            assert!(!spare.serves(tenure, spare.since));
+        }
+
+        let given_up = opener(&cluster);
+        let mut callers: Vec<_> = (0..MAX + 3).map(|_| Box::pin(given_up.open())).collect();
+        for caller in &mut callers {
+            assert!(caller.now_or_never().is_none());
+        }
+        drop(callers);
+        finish(&given_up).await;
+        assert_eq!(given_up.spares(), MAX);
     }
 }

@@ -1,10 +1,12 @@
 //! One operation on a leased connection: bounded by its deadline, ended by a cut, and judged by its error.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 
 use hafnium_core::{Deadline, Outcome};
 use sqlx::Connection as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::error::Detail;
@@ -16,9 +18,22 @@ use super::sqlstate::{Consequence, Verdict};
 ///
 /// The cut is looked at first at each poll: what a deposed node answers is never acknowledged.
 pub(crate) async fn guarded<T>(
-    cut: &tokio_util::sync::CancellationToken,
+    cut: &CancellationToken,
     node: &str,
     deadline: Deadline,
+    waited_for: &'static str,
+    otherwise: Outcome,
+    operation: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let alarm = pin!(tokio::time::sleep_until(deadline.instant()));
+    guarded_by(cut, node, alarm, waited_for, otherwise, operation).await
+}
+
+/// As [`guarded`], with the alarm of the deadline, which is registered once however much is waited for under it.
+pub(crate) async fn guarded_by<T>(
+    cut: &CancellationToken,
+    node: &str,
+    alarm: Pin<&mut Sleep>,
     waited_for: &'static str,
     otherwise: Outcome,
     operation: impl Future<Output = Result<T, sqlx::Error>>,
@@ -28,7 +43,7 @@ pub(crate) async fn guarded<T>(
         biased;
         () = cut.cancelled() => Err(Detail::Cut { node: node.to_owned(), outcome: otherwise }.into()),
         result = operation => result,
-        () = tokio::time::sleep_until(deadline.instant()) => {
+        () = alarm => {
             Err(Detail::Deadline { waited_for, waited: begun.elapsed(), outcome: otherwise }.into())
         }
     }

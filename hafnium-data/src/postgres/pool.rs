@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use super::topology::NodeId;
 
 /// A connection that was idle for longer is replaced: what lies between may have forgotten it without a word (AWS
 /// network load balancers do after 350 s), and the socket's keepalive can't be set through sqlx.
-const IDLE: Duration = Duration::from_secs(300);
+pub(crate) const IDLE: Duration = Duration::from_secs(300);
 
 /// Makes and checks connections for the pool. Creating only awaits an opener, see there.
 pub(crate) struct Manager {
@@ -186,6 +187,13 @@ impl Lease {
         if let Some(object) = &mut self.object {
             object.replayed = replayed;
         }
+    }
+
+    /// The connection for an operation that begins now, and the token that ends it. Until [`Lease::settle`] the lease is
+    /// busy.
+    pub(crate) fn begin(&mut self) -> (&mut PgConnection, &CancellationToken) {
+        let Connection { link, pass, .. } = self.connection();
+        (link, pass.cut())
     }
 
     /// The operation ended and the connection can serve the next one.

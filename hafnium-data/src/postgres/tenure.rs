@@ -1,6 +1,7 @@
 //! Whether a connection may still be used: it holds a pass of its node's tenure, and the node can end the tenure; and
 //! it was opened with a user and a password that are still in use.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,9 @@ use super::credentials::Seal;
 /// The present tenure of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Tenure {
-    pass: Mutex<Pass>,
+    /// Changed under the lock of `cut`, so that a pass fits together; looked at without it, at each use of a connection.
+    epoch: AtomicU64,
+    cut: Mutex<CancellationToken>,
 }
 
 /// What a connection took with it when its login began.
@@ -39,26 +42,31 @@ impl Pass {
 impl Tenure {
     /// A pass for a login that begins now.
     pub(crate) fn pass(&self) -> Pass {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        Pass {
+            epoch: self.epoch.load(Ordering::Acquire),
+            cut: cut.clone(),
+            seal: None,
+        }
     }
 
     /// Whether a connection with `pass` may be given out again.
     pub(crate) fn admits(&self, pass: &Pass) -> bool {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner).epoch == pass.epoch
-            && pass.seal.as_ref().is_none_or(Seal::holds)
+        self.epoch.load(Ordering::Acquire) == pass.epoch && pass.seal.as_ref().is_none_or(Seal::holds)
     }
 
     /// No connection from before is given out again; operations in flight go on.
     pub(crate) fn renew(&self) {
-        self.pass.lock().unwrap_or_else(PoisonError::into_inner).epoch += 1;
+        let _cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// No connection from before is given out again, and operations in flight end at once.
     pub(crate) fn cut(&self) {
         let old = {
-            let mut pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
-            pass.epoch += 1;
-            std::mem::take(&mut pass.cut)
+            let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            std::mem::take(&mut *cut)
         };
         old.cancel();
     }

@@ -1,5 +1,6 @@
 //! Views of a database: the same handle under other rules, cheap to make and each an executor.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::attempts::{Attempts, Repeatable};
 use super::client::Client;
 use super::doubt::Sent;
 use super::error::{classify, of_handle, verdict};
-use super::operation::guarded;
+use super::operation::guarded_by;
 use super::route::Destination;
 use super::slow::{Rows, Took};
 use super::sqlstate::{Stage, Verdict};
@@ -165,19 +166,19 @@ impl View {
     ) -> Result<T, sqlx::Error> {
         let started = Instant::now();
         let deadline = self.deadline();
+        let mut alarm = pin!(tokio::time::sleep_until(deadline.instant()));
         let mut attempts = Attempts::default();
         let mut last = None;
         let result = loop {
             let mut lease = match self
                 .client
-                .acquire(self.destination, attempts.avoided(), deadline)
+                .acquire_by(self.destination, attempts.avoided(), deadline, alarm.as_mut())
                 .await
             {
                 Ok(lease) => lease,
                 Err(error) => break Err(error),
             };
             let node = lease.node().clone();
-            let cut = lease.cut();
             let sent = self.sent();
             let begins = Instant::now();
             let enclosed = self.client.opening.encloses(&statement);
@@ -185,9 +186,11 @@ impl View {
                 self.enclosed(&mut lease, deadline, statement.clone(), &operation)
                     .await
             } else {
-                let running = operation(&mut lease.connection().link, statement.clone());
+                let (link, cut) = lease.begin();
+                let running = operation(link, statement.clone());
                 let waited_for = "the reply to a statement";
-                guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await
+                let (alarm, otherwise) = (alarm.as_mut(), Outcome::Unknown);
+                guarded_by(cut, &node.label, alarm, waited_for, otherwise, running).await
             };
             if let Some(sent) = sent {
                 sent.answered();
