@@ -313,37 +313,6 @@ async fn a_tx_that_outlives_its_closure_is_rolled_back_and_said_so() {
 }
 
 #[tokio::test]
-async fn dropped_futures_leave_the_pool_whole_and_undo_their_work() {
-    let mut settings = settings("dropped").await;
-    settings.max = 4;
-    let postgres = connect(settings).await;
-    sqlx::query("CREATE TABLE t (id int PRIMARY KEY)")
-        .execute(&postgres)
-        .await
-        .unwrap();
-    for round in 0..40 {
-        let limit = Duration::from_micros(200 * round);
-        let query = sqlx::query("SELECT pg_sleep(1)").execute(&postgres);
-        let _ = tokio::time::timeout(limit, query).await;
-        let transaction = postgres.transaction(async |mut tx| -> Result<(), sqlx::Error> {
-            insert(&mut tx, 1).await?;
-            sqlx::query("SELECT pg_sleep(1)").execute(&mut *tx).await?;
-            Ok(())
-        });
-        let _ = tokio::time::timeout(limit, transaction).await;
-        let mut rows = sqlx::query("SELECT generate_series(1, 1000000)").fetch(&postgres);
-        let _ = tokio::time::timeout(limit, rows.next()).await;
-    }
-    assert_eq!(settled(&postgres).await, (4, 0));
-    // Every permit is there: as many at once as the pool has, and each in a clean session.
-    let sleeping = (0..4).map(|_| sqlx::query("SELECT pg_sleep(0.1)").execute(&postgres));
-    for result in futures_util::future::join_all(sleeping).await {
-        result.unwrap();
-    }
-    assert_eq!(count(&postgres).await, 0);
-}
-
-#[tokio::test]
 async fn a_connection_that_was_dropped_in_mid_flight_never_serves_again() {
     let mut settings = settings("midflight").await;
     settings.max = 1;

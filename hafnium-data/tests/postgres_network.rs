@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hafnium_core::health::Health;
 use hafnium_core::secret::Secret;
-use hafnium_core::{Classify, Context, Outcome};
+use hafnium_core::{Classify, Context, Deadline, Outcome};
 use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::Proxy;
 use hafnium_testkit::postgres::PostgresCluster;
@@ -189,6 +189,60 @@ async fn what_another_handle_left_unknown_inside_a_transaction_stays_unknown_and
     assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
     assert_eq!(runs, 1);
     assert_eq!(count(&postgres).await, 0, "the transactions around were undone");
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_cut_while_another_handle_commits_in_it_is_unknown() {
+    let (proxy, inner) = behind_proxy("cutinside", &Context::standalone()).await;
+    for (id, in_transaction) in [(1, false), (2, true)] {
+        let (_direct, outer) = behind_proxy(&format!("cutoutside{id}"), &Context::standalone()).await;
+        let (sent, sending) = tokio::sync::oneshot::channel();
+        let (runs, sent) = (AtomicU32::new(0), std::sync::Mutex::new(Some(sent)));
+        let (inner, proxy, runs, sent) = (&inner, &proxy, &runs, &sent);
+        let slowly = move || {
+            // What is sent from here on arrives, but long after the transaction around was cut.
+            proxy.latency(Duration::from_millis(700));
+            let _ = sent.lock().unwrap().take().map(|sent| sent.send(()));
+        };
+        let insert = move || sqlx::query("INSERT INTO t VALUES ($1)").bind(id);
+        let around = outer.transaction(move |mut tx| async move {
+            runs.fetch_add(1, Ordering::Relaxed);
+            insert().execute(&mut *tx).await?;
+            if in_transaction {
+                let nested = inner.transaction(async |mut tx| -> Result<(), sqlx::Error> {
+                    insert().execute(&mut *tx).await?;
+                    slowly();
+                    Ok(())
+                });
+                nested.await
+            } else {
+                slowly();
+                let insert = format!("INSERT INTO t VALUES ({id})");
+                sqlx::raw_sql(sqlx::AssertSqlSafe(insert))
+                    .execute(inner)
+                    .await
+                    .map(drop)
+            }
+        });
+        let cut = async {
+            sending.await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            hafnium_core::Component::stop(&outer, Deadline::after(Duration::ZERO)).await
+        };
+        let (result, _stopped): (Result<(), sqlx::Error>, _) =
+            Box::pin(async { tokio::join!(around, cut) }).await;
+        let error = result.unwrap_err();
+        assert!(matches!(detail(&error), Some(Detail::Cut { .. })), "{error}");
+        assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
+        assert!(!classify(&error).retryable());
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+        proxy.latency(Duration::ZERO);
+        let end = Instant::now() + Duration::from_secs(10);
+        while count(inner).await < i64::from(id) {
+            assert!(Instant::now() < end, "what was under way did not take effect");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 #[tokio::test]

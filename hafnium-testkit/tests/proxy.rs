@@ -6,7 +6,7 @@
 )]
 
 use std::io::ErrorKind;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use hafnium_testkit::process::wait_until;
@@ -250,4 +250,35 @@ async fn an_unreachable_target_resets_the_client() {
         stream.read(&mut [0]).await.unwrap_err().kind(),
         ErrorKind::ConnectionReset
     );
+}
+
+#[tokio::test]
+async fn a_reply_in_pieces_arrives_whole_and_wakes_its_reader_often() {
+    let proxy = echo().await;
+    let mut stream = open(&proxy).await;
+    proxy.pieces(NonZeroUsize::MIN);
+    stream.write_all(&[7; 200]).await.unwrap();
+    let (mut reply, mut reads) = (Vec::new(), 0);
+    while reply.len() < 200 {
+        stream.read_buf(&mut reply).await.unwrap();
+        reads += 1;
+    }
+    assert_eq!(reply, [7; 200]);
+    assert!(reads > 20, "{reads} reads");
+}
+
+#[tokio::test]
+async fn what_leads_elsewhere_leads_new_connections_there_and_leaves_the_others() {
+    let proxy = echo().await;
+    let mut before = open(&proxy).await;
+    assert_eq!(ask(&mut before, b"hello").await.unwrap(), b"hello");
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    proxy.lead_to(elsewhere.local_addr().unwrap());
+    let mut after = open(&proxy).await;
+    after.write_all(b"hello").await.unwrap();
+    let (mut there, _) = elsewhere.accept().await.unwrap();
+    let mut heard = [0; 5];
+    there.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
+    assert_eq!(ask(&mut before, b"again").await.unwrap(), b"again");
 }

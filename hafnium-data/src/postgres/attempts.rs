@@ -26,6 +26,8 @@ pub(crate) struct Attempts {
     made: u32,
     /// The node that said it is read-only although it was the primary.
     read_only: Option<NodeId>,
+    /// What repeating once did not help against.
+    once: Option<&'static str>,
     /// Where it failed so far; another replica may answer where one can't (40001 by a conflict with its replay).
     avoided: Vec<NodeId>,
 }
@@ -51,7 +53,10 @@ impl Attempts {
         if !verdict.transient || !harmless || self.made >= MOST {
             return None;
         }
-        if verdict.code == "postgres.25006" {
+        if verdict.once && self.once.replace(verdict.code) == Some(verdict.code) {
+            return None;
+        }
+        if verdict.refuses_writes() {
             // The same node again, after the monitor confirmed it: the statement or the server is read-only by
             // setting, and no failover will change it.
             if node.is_some() && self.read_only == node {
@@ -60,9 +65,10 @@ impl Attempts {
             self.read_only = node;
         }
         self.avoided.extend(node);
-        // The first retry goes at once: after a failover the router has waited for the new primary already.
+        // The first retry goes at once, but for rivals, who would meet again: after a failover the router has waited for
+        // the new primary already.
         let ceiling = match self.made {
-            0 => 0,
+            0 if !verdict.is_conflict() => 0,
             made => 5_000_u64 << made.min(5),
         };
         self.made += 1;
@@ -102,6 +108,20 @@ mod tests {
         assert!(next(0).is_some());
         assert!(next(1).is_some(), "another node is another answer");
         assert!(next(1).is_none());
+    }
+
+    #[test]
+    fn what_repeating_does_not_help_against_is_repeated_once() {
+        let mut attempts = Attempts::default();
+        let mut next = |state| {
+            let verdict = verdict(state, Stage::Statement);
+            attempts.next(&verdict, Repeatable::WhenCertain, Some(NodeId(0)), LONG)
+        };
+        assert!(next("26000").is_some());
+        assert!(next("0A000").is_some(), "another reason");
+        assert!(next("0A000").is_none());
+        assert!(!tries("08P01", Stage::Statement, Repeatable::WhenCertain));
+        assert!(tries("08P01", Stage::Statement, Repeatable::Always));
     }
 
     #[test]

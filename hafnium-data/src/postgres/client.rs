@@ -115,7 +115,6 @@ impl Client {
             }
         }
         let mut snapshots = self.monitor.watch();
-        let mut refused: Option<LoginError> = None;
         loop {
             if self.is_closed() {
                 return Err(Detail::Closed.into());
@@ -136,7 +135,6 @@ impl Client {
                     }
                     Err(PoolError::Backend(error)) => {
                         self.login_failed(&node, &error)?;
-                        refused = Some(error);
                         // Bounded by the deadline below; the pause keeps a full server from being hammered.
                         let pause = Duration::from_millis(5 + fastrand::u64(0..=15));
                         tokio::time::sleep(pause.min(deadline.remaining())).await;
@@ -148,7 +146,7 @@ impl Client {
             }
             if deadline.is_past() {
                 node.opener.occupancy.timed_out();
-                return Err(pool_timeout(&node, begun, refused.as_ref()).into());
+                return Err(pool_timeout(&node, begun).into());
             }
         }
     }
@@ -248,14 +246,16 @@ async fn moved(snapshots: &mut watch::Receiver<Snapshot>, route: &Route<'_>, nod
     let _ = snapshots.wait_for(gone).await;
 }
 
-fn pool_timeout(node: &Node, begun: Instant, refused: Option<&LoginError>) -> Detail {
+fn pool_timeout(node: &Node, begun: Instant) -> Detail {
     let status = node.pool.status();
     Detail::PoolTimeout {
         node: node.label.clone(),
         waited: begun.elapsed(),
-        size: status.size,
+        size: node.opener.open_connections(),
         max: status.max_size,
+        idle: node.idle(),
         waiting: status.waiting,
-        login: refused.map_or_else(String::new, |error| format!("; last {error}")),
+        longest: node.checkouts.longest(),
+        login: node.opener.last_failure().map(|error| error.0.to_string()),
     }
 }

@@ -15,6 +15,7 @@ use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::doubt::Sent;
 use super::error::{Detail, of_handle};
 use super::handle::Postgres;
 use super::operation::guarded;
@@ -190,7 +191,12 @@ impl Guard {
         otherwise: Outcome,
         operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        guarded(&self.cut, &self.node, deadline, waited_for, otherwise, operation).await
+        let sent = (otherwise == Outcome::Unknown).then(Sent::now);
+        let result = guarded(&self.cut, &self.node, deadline, waited_for, otherwise, operation).await;
+        if let Some(sent) = sent {
+            sent.answered();
+        }
+        result
     }
 
     /// Waits for something of the caller's own, which only a cut ends.

@@ -25,7 +25,10 @@ pub enum Detail {
         reason: String,
     },
     /// Every connection of the pool was in use, or logins took too long.
-    #[error("no free connection to {node} within {waited:?}: {size} of {max} open, {waiting} waiting{login}")]
+    #[error(
+        "no free connection to {node} within {waited:?}: {size} of {max} open, {idle} idle, {waiting} waiting{}",
+        blockers(*.longest, .login.as_deref())
+    )]
     PoolTimeout {
         /// The node whose pool it was.
         node: String,
@@ -35,10 +38,14 @@ pub enum Detail {
         size: usize,
         /// Connections the pool may hold.
         max: usize,
-        /// Callers that wait.
+        /// Connections that are open and free; not 0 only when one became free at the last moment.
+        idle: usize,
+        /// Callers that wait, this one not among them.
         waiting: usize,
-        /// The last failed login, as `; last login: …`, or nothing.
-        login: String,
+        /// How long the operation that has held a connection for longest has had it.
+        longest: Option<Duration>,
+        /// Why the last login to the node failed, if none worked since.
+        login: Option<String>,
     },
     /// The server refused the credentials or the database.
     #[error("{node} refused the login ({state}): {message}")]
@@ -137,14 +144,40 @@ pub enum Detail {
     Closed,
 }
 
+/// What stands in the way of a connection, as the end of a sentence.
+fn blockers(longest: Option<Duration>, login: Option<&str>) -> String {
+    let held = longest.map(|longest| format!(", the longest held for {longest:?}"));
+    let login = login.map(|reason| format!("; last login: {reason}"));
+    held.into_iter().chain(login).collect()
+}
+
 impl Detail {
+    /// The same, if what was awaited may have taken effect after all: the closure of a transaction was left while
+    /// another handle in it had sent something.
+    fn with_doubt(self) -> Self {
+        match self {
+            Self::Deadline {
+                waited_for, waited, ..
+            } => Self::Deadline {
+                waited_for,
+                waited,
+                outcome: Outcome::Unknown,
+            },
+            Self::Cut { node, .. } => Self::Cut {
+                node,
+                outcome: Outcome::Unknown,
+            },
+            other => other,
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         use Fault::{Capacity, Dependency, Service};
         let (outcome, transient, fault, code) = match self {
             Self::NoNode { .. } => (Outcome::NotRun, true, Dependency, "postgres.no_node"),
             Self::PoolTimeout { .. } => (Outcome::NotRun, true, Capacity, "postgres.pool_timeout"),
             Self::LoginRefused { .. } => (Outcome::NotRun, false, Service, "postgres.login_refused"),
-            Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline"),
+            Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline_exceeded"),
             Self::Cut { outcome, .. } => (*outcome, true, Dependency, "postgres.cut"),
             Self::LostBeforeCommit { .. } => (
                 Outcome::RolledBack,
@@ -166,6 +199,7 @@ impl Detail {
         Verdict {
             outcome,
             transient,
+            once: false,
             consequence: Consequence::Discard,
             fault,
             code,
@@ -176,6 +210,17 @@ impl Detail {
 impl From<Detail> for sqlx::Error {
     fn from(detail: Detail) -> Self {
         Self::Io(io::Error::other(detail))
+    }
+}
+
+/// `error`, after the closure of its transaction was left while another handle in it had sent something.
+pub(crate) fn with_doubt(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Io(io) => match io.downcast::<Detail>() {
+            Ok(detail) => detail.with_doubt().into(),
+            Err(io) => io.into(),
+        },
+        error => error,
     }
 }
 
@@ -270,11 +315,21 @@ impl Classify for Error {
     }
 }
 
+/// What became of the transaction that ended with `error`. An answer that a row was not there, or an error that is not the
+/// database's, only ended the closure.
+pub(crate) fn of_transaction(error: &(dyn std::error::Error + 'static)) -> Outcome {
+    match find(error) {
+        Some(sqlx::Error::RowNotFound) | None => Outcome::RolledBack,
+        Some(error) => classify(error).outcome(),
+    }
+}
+
 /// What `error` means when it came at `stage`.
 pub(crate) fn verdict(error: &sqlx::Error, stage: Stage) -> Verdict {
     let of = |outcome, transient, consequence, fault, code| Verdict {
         outcome,
         transient,
+        once: false,
         consequence,
         fault,
         code,
@@ -288,8 +343,9 @@ pub(crate) fn verdict(error: &sqlx::Error, stage: Stage) -> Verdict {
             // Functions that need a primary answer 55000 instead of 25006; the code has other uses.
             if state == "55000" && message.contains("recovery is in progress") {
                 sqlstate::verdict("25006", stage)
-            } else if state == "0A000" && message.contains("cached plan must not change result type") {
-                sqlstate::verdict("26000", stage)
+            } else if state == "0A000" && !message.contains("cached plan must not change result type") {
+                // What the server can't do at all.
+                sqlstate::verdict("", stage)
             } else {
                 sqlstate::verdict(&state, stage)
             }

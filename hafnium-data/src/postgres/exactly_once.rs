@@ -12,9 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hafnium_core::{Classify, Outcome};
+use tokio::time::Instant;
 
 use super::attempts::Repeatable;
-use super::error::{Detail, classify, find};
+use super::error::{Detail, classify, find, of_transaction};
 use super::marker::{Key, Run, mark};
 use super::token::PendingToken;
 use super::transaction::Tx;
@@ -148,7 +149,7 @@ impl View {
             repeatable: Repeatable::WhenCertain,
             ..self.clone()
         };
-        let deadline = view.deadline();
+        let (started, deadline) = (Instant::now(), view.deadline());
         let (runs, body) = (Mutex::new(Runs::new()), Mutex::new(body));
         let (shared, body) = (&runs, &body);
         for doubts in 0.. {
@@ -174,7 +175,11 @@ impl View {
             let doubtful = lock(shared).note(outcome);
             if !doubtful || doubts >= MOST || deadline.is_past() {
                 let doubt = lock(shared).doubt.take();
-                return Err(view.in_vain(error, outcome, doubt));
+                let error = in_vain(error, outcome, doubt);
+                view.client
+                    .instruments
+                    .ended(started.elapsed(), Some(of_transaction(&error)));
+                return Err(error);
             }
             view.client.instruments.retries.add(1);
             tracing::debug!("looking up what became of a COMMIT without a reply");
@@ -187,26 +192,23 @@ impl View {
             let pause = Duration::from_micros(fastrand::u64(0..=ceiling));
             tokio::time::sleep(pause.min(deadline.remaining())).await;
         }
+        view.client.instruments.ended(started.elapsed(), None);
         view.client.retention.wake(&view);
         Ok(runs.into_inner().unwrap_or_else(PoisonError::into_inner).answer())
     }
+}
 
-    /// What the caller gets. An error that says "not run" of the look-up must not say so of the run that is in doubt.
-    fn in_vain<E>(&self, error: E, outcome: Option<Outcome>, doubt: Option<String>) -> E
-    where
-        E: From<sqlx::Error> + StdError + 'static,
-    {
-        let error = match doubt {
-            Some(node) if outcome != Some(Outcome::Unknown) => {
-                let reason = format!("what became of it could not be looked up: {error}");
-                E::from(Detail::CommitUnknown { node, reason }.into())
-            }
-            _ => error,
-        };
-        if let Some(found) = find(&error) {
-            self.client.instruments.surfaced(found);
+/// What the caller gets. An error that says "not run" of the look-up must not say so of the run that is in doubt.
+fn in_vain<E>(error: E, outcome: Option<Outcome>, doubt: Option<String>) -> E
+where
+    E: From<sqlx::Error> + StdError + 'static,
+{
+    match doubt {
+        Some(node) if outcome != Some(Outcome::Unknown) => {
+            let reason = format!("what became of it could not be looked up: {error}");
+            E::from(Detail::CommitUnknown { node, reason }.into())
         }
-        error
+        _ => error,
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
+use hafnium_core::Outcome;
 use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics};
-use hafnium_core::{Classify, Outcome};
-
-use super::error::classify;
 
 const SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -54,27 +52,18 @@ impl Instruments {
         }
     }
 
-    /// Records the end of an operation.
-    pub(crate) fn ended<T>(&self, took: Duration, result: &Result<T, sqlx::Error>) {
-        let histogram = match result.as_ref().map_err(|error| classify(error).outcome()) {
-            Ok(_) => &self.done,
-            Err(Outcome::NotRun) => &self.not_run,
-            Err(Outcome::RolledBack) => &self.rolled_back,
-            Err(_) => &self.unknown,
+    /// Records the end of an operation: `None` when it was done, else the outcome that its caller is told.
+    pub(crate) fn ended(&self, took: Duration, failed: Option<Outcome>) {
+        let histogram = match failed {
+            None => &self.done,
+            Some(Outcome::NotRun) => &self.not_run,
+            Some(Outcome::RolledBack) => &self.rolled_back,
+            Some(_) => {
+                self.unknown_outcomes.add(1);
+                &self.unknown
+            }
         };
         histogram.record(took.as_secs_f64());
-        if let Err(error) = result {
-            self.surfaced(error);
-        }
-    }
-
-    /// Counts an error that the caller gets, if its outcome is unknown.
-    pub(crate) fn surfaced(&self, error: &sqlx::Error) {
-        // That a row was not there is an answer, not a doubt.
-        if classify(error).outcome() == Outcome::Unknown && classify(error).code() != "postgres.row_not_found"
-        {
-            self.unknown_outcomes.add(1);
-        }
     }
 }
 
@@ -85,6 +74,7 @@ pub(crate) struct NodeInstruments {
     deposed: Gauge,
     lag: Gauge,
     pub(crate) refused: Counter,
+    pub(crate) suspected: Counter,
     pub(crate) failover: Histogram,
 }
 
@@ -121,6 +111,13 @@ impl NodeInstruments {
                     "s",
                     "From the loss of the primary until this node took its place",
                     SECONDS,
+                )
+                .with(&[pool, at]),
+            suspected: metrics
+                .counter(
+                    "hafnium.postgres.suspected",
+                    "{event}",
+                    "Times an operation or a login ended such that its node was probed at once",
                 )
                 .with(&[pool, at]),
         }

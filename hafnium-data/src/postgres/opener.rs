@@ -2,6 +2,7 @@
 //! up does not waste a login: the connection becomes a spare and the next caller gets it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::error::verdict;
 use super::occupancy::Occupancy;
 use super::reads::Replayed;
+use super::sqlstate::Stage;
 use super::tenure::{Pass, Tenure};
 use super::topology::NodeId;
 
@@ -28,6 +31,23 @@ pub(crate) struct Connection {
     pub(crate) nests: bool,
     /// How far its server said it is when it was last asked, as a replica.
     pub(crate) replayed: Option<Replayed>,
+    _counted: Counted,
+}
+
+/// Counts an open connection for as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Why a login failed. Shared, because all who wait get the same answer.
@@ -36,6 +56,11 @@ pub(crate) struct Connection {
 pub(crate) struct LoginError(pub(crate) Arc<sqlx::Error>);
 
 impl LoginError {
+    /// Whether the server has no room for another connection: 53300, 53400.
+    fn is_full(&self) -> bool {
+        verdict(&self.0, Stage::Statement).is_full()
+    }
+
     /// The error of sqlx; of one that others hold too, what it says.
     fn into_inner(self) -> sqlx::Error {
         Arc::try_unwrap(self.0).unwrap_or_else(|shared| std::io::Error::other(shared.to_string()).into())
@@ -55,6 +80,9 @@ pub(crate) struct Opener {
     tenure: Arc<Tenure>,
     pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
+    open: Arc<AtomicUsize>,
+    /// Whether anyone waits; changed under the lock of the queue.
+    wanted: AtomicBool,
     queue: Mutex<Queue>,
 }
 
@@ -63,6 +91,44 @@ struct Queue {
     waiting: VecDeque<oneshot::Sender<Result<Connection, LoginError>>>,
     spare: Vec<Connection>,
     opening: usize,
+    /// The server said that it has no room for more connections.
+    full: Option<Full>,
+    /// Why the last login failed, if none worked since.
+    failed: Option<LoginError>,
+}
+
+/// How long a full server is left alone. The pool makes do with the connections that are open: who waits for a login
+/// gets one that another gives back.
+struct Full {
+    until: Instant,
+    pause: Duration,
+}
+
+/// The first pause before a full server is asked again, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Full {
+    fn after(former: Option<&Self>) -> Self {
+        let pause = former.map_or(PAUSES.0, |full| (full.pause * 2).min(PAUSES.1));
+        let jitter = pause.mul_f64(fastrand::f64() / 2.0);
+        Self {
+            until: Instant::now() + pause + jitter,
+            pause,
+        }
+    }
+}
+
+impl Queue {
+    /// Removes those who gave up; whether anyone is left.
+    fn is_wanted(&mut self) -> bool {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        !self.waiting.is_empty()
+    }
+
+    /// How many logins may be in flight.
+    fn most(&self) -> usize {
+        if self.full.is_some() { 1 } else { IN_FLIGHT }
+    }
 }
 
 impl Opener {
@@ -83,6 +149,8 @@ impl Opener {
             tenure,
             occupancy,
             tracker,
+            open: Arc::default(),
+            wanted: AtomicBool::new(false),
             queue: Mutex::default(),
         }
     }
@@ -98,10 +166,22 @@ impl Opener {
                     return Ok(spare);
                 }
             }
+            let full = queue
+                .full
+                .as_ref()
+                .is_some_and(|full| Instant::now() < full.until);
+            if let Some(error) = queue
+                .failed
+                .as_ref()
+                .filter(|_| full && self.open_connections() == 0)
+            {
+                return Err(error.clone());
+            }
             let (sender, receiver) = oneshot::channel();
             queue.waiting.retain(|waiting| !waiting.is_closed());
             queue.waiting.push_back(sender);
-            if queue.opening < queue.waiting.len().min(IN_FLIGHT) {
+            self.wanted.store(true, Ordering::Relaxed);
+            if queue.opening < queue.waiting.len().min(queue.most()) {
                 queue.opening += 1;
                 self.tracker.spawn(self.clone().serve());
             }
@@ -145,7 +225,7 @@ impl Opener {
     /// Opens one connection without a caller; it serves whoever wants one next.
     pub(crate) async fn open_ahead(&self) -> Result<(), LoginError> {
         let connection = self.log_in().await?;
-        Self::deliver(&mut self.queue(), connection);
+        self.hand_over(connection);
         Ok(())
     }
 
@@ -153,7 +233,7 @@ impl Opener {
     pub(crate) fn warm(self: &Arc<Self>, count: usize) {
         let mut queue = self.queue();
         queue.spare.retain(|spare| self.tenure.admits(&spare.pass));
-        while queue.spare.len() + queue.opening < count.min(IN_FLIGHT) {
+        while queue.spare.len() + queue.opening < count.min(queue.most()) {
             queue.opening += 1;
             self.tracker.spawn(self.clone().serve());
         }
@@ -173,6 +253,27 @@ impl Opener {
         drop(stale);
     }
 
+    /// Whether someone waits for a connection.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Gives a connection that is as new to whoever waits.
+    pub(crate) fn hand_over(&self, connection: Connection) {
+        let mut queue = self.queue();
+        self.deliver(&mut queue, connection);
+    }
+
+    /// Connections that are open, in use or not.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Why the last login failed, if none worked since.
+    pub(crate) fn last_failure(&self) -> Option<LoginError> {
+        self.queue().failed.clone()
+    }
+
     pub(crate) fn spares(&self) -> usize {
         self.queue().spare.len()
     }
@@ -186,20 +287,36 @@ impl Opener {
         loop {
             // Spread, so that the logins after a failover do not hit the server in the same instant.
             tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
+            let full = self.queue().full.as_ref().map(|full| full.until);
+            if let Some(until) = full {
+                tokio::time::sleep_until(until).await;
+                let mut queue = self.queue();
+                if !queue.is_wanted() {
+                    self.wanted.store(false, Ordering::Relaxed);
+                    queue.opening -= 1;
+                    return;
+                }
+            }
             let result = self.log_in().await;
             let mut queue = self.queue();
             match result {
                 // The server behind it is gone already: once more.
                 Ok(connection) if !self.tenure.admits(&connection.pass) => continue,
-                Ok(connection) => Self::deliver(&mut queue, connection),
+                Ok(connection) => {
+                    (queue.full, queue.failed) = (None, None);
+                    self.deliver(&mut queue, connection);
+                }
                 Err(error) => {
+                    let full = error.is_full().then(|| Full::after(queue.full.as_ref()));
+                    (queue.full, queue.failed) = (full, Some(error.clone()));
                     for waiting in queue.waiting.drain(..) {
                         // A caller who gave up needs no answer.
                         let _ = waiting.send(Err(error.clone()));
                     }
                 }
             }
-            queue.waiting.retain(|waiting| !waiting.is_closed());
+            let wanted = queue.is_wanted();
+            self.wanted.store(wanted, Ordering::Relaxed);
             if queue.waiting.len() < queue.opening {
                 queue.opening -= 1;
                 return;
@@ -207,7 +324,7 @@ impl Opener {
         }
     }
 
-    fn deliver(queue: &mut Queue, connection: Connection) {
+    fn deliver(&self, queue: &mut Queue, connection: Connection) {
         let mut connection = connection;
         while let Some(waiting) = queue.waiting.pop_front() {
             match waiting.send(Ok(connection)) {
@@ -216,6 +333,7 @@ impl Opener {
                 Err(Err(_)) => return,
             }
         }
+        self.wanted.store(false, Ordering::Relaxed);
         queue.spare.push(connection);
     }
 
@@ -246,6 +364,7 @@ impl Opener {
             pass: pass.sealed(seal),
             nests: false,
             replayed: None,
+            _counted: Counted::new(&self.open),
         })
     }
 

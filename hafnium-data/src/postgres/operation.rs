@@ -3,11 +3,12 @@
 use std::future::Future;
 
 use hafnium_core::{Deadline, Outcome};
+use sqlx::Connection as _;
 use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::Detail;
-use super::pool::Lease;
+use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Verdict};
 
 /// Runs `operation`, which uses the connection of a lease, until `deadline` or a cut. If that comes first the
@@ -38,8 +39,36 @@ impl Client {
     pub(crate) fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>) {
         match verdict.map_or(Consequence::Keep, |verdict| verdict.consequence) {
             Consequence::Keep => lease.settle(),
-            Consequence::Discard => {}
-            Consequence::Suspect => self.monitor.suspect(lease.node().id),
+            gone => self.blame(lease.node(), gone),
         }
+    }
+
+    /// The same, and keeps a connection whose prepared statements are stale, without them.
+    pub(crate) async fn conclude(&self, lease: &mut Lease, verdict: Option<&Verdict>, deadline: Deadline) {
+        match verdict.map(|verdict| verdict.consequence) {
+            Some(Consequence::Forget) => forget_statements(lease, deadline).await,
+            _ => self.judge(lease, verdict),
+        }
+    }
+
+    /// What the end of a connection says of its node.
+    pub(crate) fn blame(&self, node: &Node, consequence: Consequence) {
+        match consequence {
+            Consequence::Suspect => self.monitor.suspect(node.id),
+            Consequence::Hint if node.ended_together() => self.monitor.suspect(node.id),
+            _ => {}
+        }
+    }
+}
+
+/// Forgets the prepared statements of a connection, which then is as new. If that does not work by `deadline` the lease
+/// stays busy, so that the connection is closed.
+pub(crate) async fn forget_statements(lease: &mut Lease, deadline: Deadline) {
+    let (cut, node) = (lease.cut(), lease.node().clone());
+    let forget = lease.connection().link.clear_cached_statements();
+    let waited_for = "the end of prepared statements";
+    let forgotten = guarded(&cut, &node.label, deadline, waited_for, Outcome::NotRun, forget).await;
+    if forgotten.is_ok() {
+        lease.settle();
     }
 }

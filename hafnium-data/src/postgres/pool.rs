@@ -4,12 +4,14 @@
 //! end. Everything else (a dropped future, a panic, a lost connection, a cut) closes the socket without a word: a
 //! ping or a graceful close to a silent peer would hold the pool's permit for ever (transact-rs/sqlx #4349).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::checkouts::{Checkout, Checkouts};
 use super::opener::{Connection, LoginError, Opener};
 use super::reads::Replayed;
 use super::tenure::Tenure;
@@ -51,7 +53,14 @@ pub(crate) struct Node {
     pub(crate) tenure: Arc<Tenure>,
     pub(crate) opener: Arc<Opener>,
     pub(crate) pool: managed::Pool<Manager>,
+    pub(crate) checkouts: Arc<Checkouts>,
+    /// When the server last ended a connection that was in use (57P01).
+    ended: Mutex<Option<Instant>>,
 }
+
+/// Connections of a node that are ended within this of each other are the end of the node, not the work of an operator
+/// who ends one session.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 impl Node {
     /// # Errors
@@ -75,7 +84,17 @@ impl Node {
             tenure,
             opener,
             pool,
+            checkouts: Arc::default(),
+            ended: Mutex::default(),
         })
+    }
+
+    /// The server ended a connection that was in use. Whether it did so to another shortly before, too.
+    pub(crate) fn ended_together(&self) -> bool {
+        let now = Instant::now();
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = ended.replace(now);
+        last.is_some_and(|last| now.saturating_duration_since(last) <= TOGETHER)
     }
 
     /// Ends every operation in flight and closes every connection.
@@ -104,6 +123,11 @@ impl Node {
         self.in_use() + self.pool.status().waiting
     }
 
+    /// Connections that are open and free.
+    pub(crate) fn idle(&self) -> usize {
+        self.pool.status().available + self.opener.spares()
+    }
+
     /// Connections taken out of the pool at present.
     pub(crate) fn in_use(&self) -> usize {
         let status = self.pool.status();
@@ -116,6 +140,7 @@ pub(crate) struct Lease {
     /// Taken by `drop` alone.
     object: Option<Object<Manager>>,
     node: Arc<Node>,
+    _checkout: Checkout,
     /// Something was sent whose reply was not read to the end.
     busy: bool,
 }
@@ -124,6 +149,7 @@ impl Lease {
     pub(crate) fn new(object: Object<Manager>, node: Arc<Node>) -> Self {
         Self {
             object: Some(object),
+            _checkout: node.checkouts.begin(),
             node,
             busy: false,
         }
@@ -183,6 +209,9 @@ impl Drop for Lease {
         let Some(object) = self.object.take() else { return };
         if self.busy || !self.node.tenure.admits(&object.pass) {
             drop(Object::take(object));
+        } else if self.node.opener.is_wanted() {
+            // Whoever waits for a login, which a full server refuses, takes this one.
+            self.node.opener.hand_over(Object::take(object));
         }
     }
 }

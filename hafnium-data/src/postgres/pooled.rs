@@ -106,8 +106,7 @@ impl View {
                     Consequence::Keep => {
                         let _closed_instead = roll_back(lease, deadline).await;
                     }
-                    Consequence::Suspect => self.client.monitor.suspect(node.id),
-                    Consequence::Discard => {}
+                    gone => self.client.blame(&node, gone),
                 }
                 Err(undone(&node.label, error))
             }

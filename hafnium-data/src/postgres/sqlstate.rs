@@ -22,6 +22,11 @@ pub(crate) enum Consequence {
     Discard,
     /// The connection is of no more use and its node should be probed at once.
     Suspect,
+    /// The connection is of no more use. One alone may have been ended by an operator; several of a node mean that the
+    /// node is going.
+    Hint,
+    /// The connection holds prepared statements that the server does not know as they are; without them it is as new.
+    Forget,
 }
 
 /// The answer of the table.
@@ -30,6 +35,8 @@ pub(crate) struct Verdict {
     pub(crate) outcome: Outcome,
     /// Whether the same statement may succeed when it is repeated.
     pub(crate) transient: bool,
+    /// Whether a second one in a row shows that repeating does not help.
+    pub(crate) once: bool,
     pub(crate) consequence: Consequence,
     pub(crate) fault: Fault,
     pub(crate) code: &'static str,
@@ -42,24 +49,31 @@ struct Row {
     outcome: Outcome,
     at_commit: Outcome,
     transient: bool,
+    once: bool,
     consequence: Consequence,
     fault: Fault,
 }
 
 macro_rules! rows {
-    ($($state:literal: $outcome:ident / $at_commit:ident, $transient:ident, $consequence:ident, $fault:ident;)*) => {
+    ($($state:tt: $outcome:ident / $at_commit:ident, $transient:ident, $consequence:ident, $fault:ident;)*) => {
         &[$(Row {
             state: $state,
-            code: concat!("postgres.", $state),
+            code: rows!(@code $state),
             outcome: Outcome::$outcome,
             at_commit: Outcome::$at_commit,
-            transient: rows!(@ $transient),
+            transient: rows!(@ $transient) || rows!(@once $transient),
+            once: rows!(@once $transient),
             consequence: Consequence::$consequence,
             fault: Fault::$fault,
         },)*]
     };
+    // A statement that was cancelled is shown to callers as one that took too long.
+    (@code "57014") => { "postgres.57014.deadline_exceeded" };
+    (@code $state:tt) => { concat!("postgres.", $state) };
     (@ transient) => { true };
-    (@ lasting) => { false };
+    (@ $else:ident) => { false };
+    (@once once) => { true };
+    (@once $else:ident) => { false };
 }
 
 /// Sorted by state within each block; whole states are looked up before classes.
@@ -71,7 +85,7 @@ const TABLE: &[Row] = rows! {
     "08004": NotRun / NotRun, transient, Suspect, Dependency;
     "08006": Unknown / Unknown, transient, Suspect, Dependency;
     "08007": Unknown / Unknown, transient, Discard, Dependency;
-    "08P01": Unknown / Unknown, lasting, Discard, Dependency;
+    "08P01": Unknown / Unknown, once, Discard, Dependency;
     // transactions
     "25006": NotRun / RolledBack, transient, Suspect, Dependency;
     // in reply to COMMIT the transaction stays open until a ROLLBACK (measured)
@@ -79,24 +93,26 @@ const TABLE: &[Row] = rows! {
     "25P03": RolledBack / RolledBack, lasting, Discard, Service;
     "25P04": RolledBack / RolledBack, lasting, Discard, Service;
     "40001": RolledBack / RolledBack, transient, Keep, Dependency;
-    "40003": Unknown / Unknown, lasting, Discard, Dependency;
+    "40003": Unknown / Unknown, transient, Discard, Dependency;
     "40P01": RolledBack / RolledBack, transient, Keep, Dependency;
     // credentials: never a reason to suspect a node
     "28000": NotRun / NotRun, lasting, Discard, Service;
     "28P01": NotRun / NotRun, lasting, Discard, Service;
     "3D000": NotRun / NotRun, lasting, Discard, Service;
-    // a prepared statement of this connection is stale
-    "26000": NotRun / RolledBack, transient, Discard, Service;
-    "42P05": NotRun / RolledBack, transient, Discard, Service;
+    // a prepared statement of this connection is stale; of 0A000 only what the module `error` lets through
+    "0A000": NotRun / RolledBack, once, Forget, Service;
+    "26000": NotRun / RolledBack, once, Forget, Service;
+    "42P05": NotRun / RolledBack, once, Forget, Service;
     // resources
     "53100": RolledBack / RolledBack, lasting, Keep, Dependency;
     "53200": RolledBack / RolledBack, lasting, Keep, Dependency;
     "53300": NotRun / NotRun, transient, Discard, Capacity;
-    "53400": NotRun / NotRun, transient, Discard, Capacity;
+    // in reply to a login as 53300; in reply to a statement a limit of its own, such as temp_file_limit (measured)
+    "53400": RolledBack / RolledBack, lasting, Keep, Capacity;
     "55P03": RolledBack / RolledBack, lasting, Keep, Dependency;
     // a cancel while COMMIT waits for synchronous replication is a success with a warning (measured)
     "57014": RolledBack / RolledBack, lasting, Keep, Dependency;
-    "57P01": RolledBack / Unknown, transient, Suspect, Dependency;
+    "57P01": RolledBack / Unknown, transient, Hint, Dependency;
     "57P02": RolledBack / Unknown, transient, Suspect, Dependency;
     "57P03": NotRun / NotRun, transient, Suspect, Dependency;
     "57P04": RolledBack / RolledBack, lasting, Discard, Dependency;
@@ -120,6 +136,16 @@ const TABLE: &[Row] = rows! {
 };
 
 impl Verdict {
+    /// Whether a retry at once would most likely meet the same rival again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self.code, "postgres.40001" | "postgres.40P01")
+    }
+
+    /// Whether the server has no room for another connection. It is as well as it can be.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self.code, "postgres.53300" | "postgres.53400")
+    }
+
     /// Whether the server said that it only reads: 25006, or what amounts to it.
     pub(crate) fn refuses_writes(&self) -> bool {
         self.code == "postgres.25006"
@@ -153,6 +179,7 @@ pub(crate) fn verdict(state: &str, stage: Stage) -> Verdict {
                 row.outcome
             },
             transient: row.transient,
+            once: row.once,
             consequence: row.consequence,
             fault: row.fault,
             code: row.code,
@@ -160,6 +187,7 @@ pub(crate) fn verdict(state: &str, stage: Stage) -> Verdict {
         (None, Stage::Statement) => Verdict {
             outcome: Outcome::RolledBack,
             transient: false,
+            once: false,
             consequence: Consequence::Keep,
             fault: Fault::Service,
             code: "postgres.other",
@@ -167,6 +195,7 @@ pub(crate) fn verdict(state: &str, stage: Stage) -> Verdict {
         (None, Stage::Commit) => Verdict {
             outcome: Outcome::Unknown,
             transient: false,
+            once: false,
             consequence: Consequence::Discard,
             fault: Fault::Dependency,
             code: "postgres.other",
@@ -200,6 +229,26 @@ mod tests {
                 row.state
             );
         }
+    }
+
+    #[test]
+    fn the_page_of_outcomes_has_every_state() {
+        let page = include_str!("../../../docs/postgres-outcomes.md");
+        let shown = |cell: String| page.contains(&format!("\n| {cell} |"));
+        let states = TABLE.iter().map(|row| row.state);
+        let missing: Vec<_> = states
+            .filter(|state| !refuses_login(state))
+            .filter(|state| {
+                let class = &state[..2];
+                let cells = [
+                    (*state).to_owned(),
+                    format!("class {class}"),
+                    format!("{class}xxx"),
+                ];
+                !cells.into_iter().any(shown)
+            })
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

@@ -22,8 +22,9 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
-use super::error::{Detail, detail, find, raw_loss, verdict};
-use super::operation::guarded;
+use super::doubt::Doubt;
+use super::error::{Detail, detail, find, of_transaction, raw_loss, verdict, with_doubt};
+use super::operation::{forget_statements, guarded};
 use super::pool::{Lease, Node};
 use super::pooled::Opening;
 use super::sqlstate::{Consequence, Stage, Verdict};
@@ -182,14 +183,14 @@ impl View {
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
+        let started = Instant::now();
         let result = self.transact(body).await;
-        if let Some(error) = result.as_ref().err().and_then(|error| find(error)) {
-            self.client.instruments.surfaced(error);
-        }
+        let failed = result.as_ref().err().map(|error| of_transaction(error));
+        self.client.instruments.ended(started.elapsed(), failed);
         result
     }
 
-    /// The same for a caller that may not surface the error.
+    /// The same for a caller that records the end of it.
     pub(crate) async fn transact<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
     where
         F: FnMut(Tx) -> Fut + Send,
@@ -202,23 +203,20 @@ impl View {
         loop {
             let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
                 Ok(value) => {
-                    let took = started.elapsed();
-                    self.client.instruments.ended(took, &Ok(()));
-                    self.client.slow.tell_transaction(took);
+                    self.client.slow.tell_transaction(started.elapsed());
                     return Ok(value);
                 }
                 Err(failed) => failed,
             };
-            let verdict = failed.verdict.as_ref();
-            let pause = verdict.and_then(|verdict| {
-                attempts.next(verdict, self.repeatable, failed.node, deadline.remaining())
+            let pause = failed.verdict.and_then(|verdict| {
+                attempts.next(&verdict, self.repeatable, failed.node, deadline.remaining())
             });
             let Some(pause) = pause else {
                 return Err(failed.error);
             };
             self.client.instruments.retries.add(1);
             tracing::debug!(
-                code = verdict.map(|verdict| verdict.code),
+                code = failed.verdict.map(|verdict| verdict.code),
                 ?pause,
                 "running the transaction again"
             );
@@ -254,7 +252,8 @@ impl View {
         )
         .await;
         if let Err(error) = &begun {
-            self.client.judge(&mut lease, Some(&self.verdict(error, true)));
+            let verdict = self.verdict(error, true);
+            self.client.conclude(&mut lease, Some(&verdict), deadline).await;
         }
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
@@ -265,13 +264,16 @@ impl View {
             slot: slot.clone(),
             token: token.clone(),
         };
-        let run = deadline.scope(body(tx));
-        let run = async { Ok::<_, sqlx::Error>(run.await) };
+        let doubt = Doubt::new();
+        // Boxed, or the futures of transactions within transactions double with every layer around them.
+        let run = Box::pin(deadline.scope(body(tx)));
+        let run = doubt.scope(async { Ok::<_, sqlx::Error>(run.await) });
         let waited_for = "the statements of a transaction";
         let ended = guarded(&cut, &node.label, deadline, waited_for, Outcome::RolledBack, run).await;
         // Without its lease the connection is closed here or wherever the Tx is: a rollback in any case.
         let returned = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (ended, returned) {
+            (Err(ours), _) if doubt.is_raised() => Err(Failed::new(with_doubt(ours), Some(node.id))),
             (Err(ours), _) => Err(Failed::new(ours, Some(node.id))),
             (Ok(Ok(_)), None) => Err(Failed::new(Detail::TxKept.into(), Some(node.id))),
             (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline, &token).await {
@@ -307,6 +309,7 @@ impl View {
             }
             Ok(())
         };
+        let sent = self.sent();
         let result = guarded(
             &cut,
             &node.label,
@@ -316,6 +319,9 @@ impl View {
             commit,
         )
         .await;
+        if let Some(sent) = sent {
+            sent.answered();
+        }
         let error = match result {
             Ok(()) => {
                 lease.settle();
@@ -336,13 +342,12 @@ impl View {
         };
         let verdict = verdict(&error, stage);
         match (verdict.consequence, stage) {
-            (Consequence::Suspect, _) => self.client.monitor.suspect(node.id),
             // A failed COMMIT ended the transaction; before it, the transaction is still open.
             (Consequence::Keep, Stage::Commit) => lease.settle(),
             (Consequence::Keep, Stage::Statement) => {
                 let _closed_instead = roll_back(lease, deadline).await;
             }
-            (Consequence::Discard, _) => {}
+            (gone, _) => self.client.blame(&node, gone),
         }
         if verdict.code == "postgres.25P02" {
             return Err(Detail::Aborted.into());
@@ -373,15 +378,19 @@ impl View {
         };
         let rolled_back = match lease {
             Some(mut lease) if consequence != Consequence::Discard => {
-                Some(roll_back(&mut lease, deadline).await)
+                let rolled_back = roll_back(&mut lease, deadline).await;
+                if consequence == Consequence::Forget && rolled_back.is_ok() {
+                    forget_statements(&mut lease, deadline).await;
+                }
+                Some(rolled_back)
             }
             _ => None,
         };
         let broken = matches!(&rolled_back, Some(Err(failed)) if detail(failed).is_none());
         // A server that is read-only answers, also to ROLLBACK.
         let refused = verdict.is_some_and(|verdict| verdict.refuses_writes());
-        if consequence == Consequence::Suspect && (broken || refused) {
-            self.client.monitor.suspect(node.id);
+        if broken || refused {
+            self.client.blame(node, consequence);
         }
         match found.and_then(raw_loss) {
             // The error of sqlx alone would have to be read as unknown.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::component::BoxFuture;
-use hafnium_core::{Deadline, Outcome};
+use hafnium_core::{Classify, Deadline, Outcome};
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Repeatable};
 use super::client::Client;
-use super::error::{of_handle, verdict};
+use super::doubt::Sent;
+use super::error::{classify, of_handle, verdict};
 use super::operation::guarded;
 use super::route::Destination;
 use super::slow::{Rows, Took};
@@ -141,6 +142,11 @@ impl View {
         }
     }
 
+    /// To be made before something is sent that may take effect; `None` where doing it twice does no harm.
+    pub(crate) fn sent(&self) -> Option<Sent> {
+        (self.repeatable == Repeatable::WhenCertain).then(Sent::now)
+    }
+
     /// Runs `statement` by `operation`, again where that is safe, until the deadline. `begun` says whether a part of
     /// the result was given to the caller already, after which nothing is repeated.
     pub(crate) async fn run<T: Rows>(
@@ -164,6 +170,7 @@ impl View {
             };
             let node = lease.node().clone();
             let cut = lease.cut();
+            let sent = self.sent();
             let begins = Instant::now();
             let enclosed = self.client.opening.encloses(&statement);
             let result = if enclosed {
@@ -174,11 +181,14 @@ impl View {
                 let waited_for = "the reply to a statement";
                 guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await
             };
+            if let Some(sent) = sent {
+                sent.answered();
+            }
             last = Some((node.clone(), begins.elapsed()));
             let result = result.map_err(|error| of_handle(&node.label, error));
             let verdict = result.as_ref().err().map(|error| self.verdict(error, false));
             if !enclosed {
-                self.client.judge(&mut lease, verdict.as_ref());
+                self.client.conclude(&mut lease, verdict.as_ref(), deadline).await;
             }
             if statement.is_script() {
                 // It may have left the connection inside a transaction: not for the next caller.
@@ -199,7 +209,8 @@ impl View {
             }
         };
         let all = started.elapsed();
-        self.client.instruments.ended(all, &result);
+        let failed = result.as_ref().err().map(|error| classify(error).outcome());
+        self.client.instruments.ended(all, failed);
         if self.client.slow.is_slow(all) {
             let ran = last.as_ref().map_or(Duration::ZERO, |(_, ran)| *ran);
             let rows = result.as_ref().ok().and_then(Rows::rows);

@@ -59,7 +59,7 @@ async fn carry(client: &TcpStream, shared: &Shared, marks: &Marks) -> End {
         marks.hole(Direction::ToServer).store(true, Ordering::Relaxed);
         return sink(client, shared).await;
     }
-    let connecting = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(shared.target));
+    let connecting = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(shared.target()));
     let Ok(Ok(server)) = connecting.await else {
         return End::Reset;
     };

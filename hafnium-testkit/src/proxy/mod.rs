@@ -9,7 +9,7 @@ mod pump;
 mod rule;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,9 +32,15 @@ pub struct Proxy {
 }
 
 pub(crate) struct Shared {
-    pub(crate) target: SocketAddr,
+    target: RwLock<SocketAddr>,
     pub(crate) rules: Rules,
     pub(crate) tally: Tally,
+}
+
+impl Shared {
+    pub(crate) fn target(&self) -> SocketAddr {
+        *self.target.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Proxy {
@@ -56,7 +62,7 @@ impl Proxy {
             .build()
             .map_err(Error::io("build the proxy's runtime"))?;
         let shared = Arc::new(Shared {
-            target,
+            target: RwLock::new(target),
             rules: Rules::default(),
             tally: Tally::default(),
         });
@@ -95,6 +101,11 @@ impl Proxy {
         });
     }
 
+    /// New connections go to `target` from now on, as behind an address that moved; those that are open stay.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.shared.target.write().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+
     /// Swallows everything in both directions and keeps every socket open: neither end of file nor reset. New
     /// connections are accepted and stay silent, and the target never sees them.
     pub fn black_hole(&self) {
@@ -124,6 +135,11 @@ impl Proxy {
         self.shared
             .rules
             .change(|now| now.bandwidth = Some(bytes_per_second));
+    }
+
+    /// Passes replies on in pieces of at most `bytes`, 50 µs apart, so that whoever reads them is woken again and again.
+    pub fn pieces(&self, bytes: std::num::NonZeroUsize) {
+        self.shared.rules.change(|now| now.pieces = Some(bytes));
     }
 
     /// Lets `bytes` more through in one direction, over all connections, and resets the connection that carries the
@@ -156,7 +172,7 @@ impl std::fmt::Debug for Proxy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Proxy")
             .field("address", &self.address)
-            .field("target", &self.shared.target)
+            .field("target", &self.shared.target())
             .finish_non_exhaustive()
     }
 }

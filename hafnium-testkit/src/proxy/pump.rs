@@ -102,8 +102,18 @@ async fn write(
             return End::Reset;
         }
         let allowed = shared.rules.spend(direction, bytes.len());
-        if send(to, &bytes[..allowed]).await.is_err() {
-            return End::Closed;
+        let piece = match now.pieces.filter(|_| direction == Direction::ToClient) {
+            Some(most) => most.get(),
+            None => allowed.max(1),
+        };
+        for piece in bytes[..allowed].chunks(piece) {
+            if send(to, piece).await.is_err() {
+                return End::Closed;
+            }
+            if now.pieces.is_some() {
+                // The reader gets its turn before the next piece. Timers are too coarse for this.
+                std::thread::sleep(Duration::from_micros(50));
+            }
         }
         shared.tally.forwarded(direction, allowed);
         if allowed < bytes.len() {

@@ -1,6 +1,6 @@
 //! What the proxy does at the moment.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct Now {
     pub(crate) path: Path,
     pub(crate) latency: Duration,
     pub(crate) bandwidth: Option<NonZeroU32>,
+    /// The most bytes of a reply that are passed on at once.
+    pub(crate) pieces: Option<NonZeroUsize>,
     /// Bytes that may still pass in a direction.
     pub(crate) cut: Option<(Direction, u64)>,
     pub(crate) needle: Option<Arc<[u8]>>,
