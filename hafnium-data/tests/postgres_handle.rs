@@ -571,6 +571,25 @@ async fn migrations_run_once_from_many_and_a_rolled_back_program_still_starts() 
 }
 
 #[tokio::test]
+async fn a_migration_that_was_applied_in_part_is_named_and_no_other_is_applied() {
+    let postgres = connect(settings("dirty").await).await;
+    sqlx::query("CREATE TABLE t (id int)")
+        .execute(&postgres)
+        .await
+        .unwrap();
+    postgres.migrate(&migrator(&[1, 2])).await.unwrap();
+    sqlx::query("UPDATE _sqlx_migrations SET success = false WHERE version = 2")
+        .execute(&postgres)
+        .await
+        .unwrap();
+    let error = postgres.migrate(&migrator(&[1, 2, 3])).await.unwrap_err();
+    assert!(matches!(error, MigrationError::Dirty(2)), "{error}");
+    assert!(error.to_string().contains("repair the database"), "{error}");
+    assert_eq!((error.outcome(), error.retryable()), (Outcome::NotRun, false));
+    assert_eq!(count(&postgres).await, 2);
+}
+
+#[tokio::test]
 async fn transaction_control_on_the_handle_is_refused_and_a_script_leaves_no_transaction_behind() {
     let postgres = with_table("control").await;
     let error = sqlx::query("BEGIN").execute(&postgres).await.unwrap_err();
