@@ -61,6 +61,8 @@ async fn a_name_that_moves_is_followed_when_its_time_to_live_is_over_and_the_old
     assert!(!classify(&error).retryable(), "a statement was under way");
     assert!(new.counters().accepted > 0);
 
+    // What was on its way through the proxy has arrived.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let before = rig.old.counters();
     for _ in 0..20 {
         sqlx::query("SELECT 1").execute(&postgres).await.unwrap();
