@@ -30,6 +30,7 @@ const TTL: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_name_that_moves_is_followed_when_its_time_to_live_is_over_and_the_old_address_is_cut() {
+    let _alone = figures::alone().await;
     let rig = Rig::single("sslmode=disable", TTL).await;
     let new = rig.proxy(NEW, 0);
     let postgres = rig.connect().await;
@@ -78,6 +79,7 @@ async fn a_name_that_moves_is_followed_when_its_time_to_live_is_over_and_the_old
 
 #[tokio::test]
 async fn a_calm_name_is_asked_for_once_in_its_time_to_live() {
+    let _alone = figures::alone().await;
     let rig = Rig::single("sslmode=disable", Duration::from_secs(60)).await;
     let postgres = rig.connect().await;
     let end = Instant::now() + Duration::from_secs(2);
@@ -90,6 +92,7 @@ async fn a_calm_name_is_asked_for_once_in_its_time_to_live() {
 
 #[tokio::test]
 async fn a_name_server_that_falls_silent_disturbs_no_one() {
+    let _alone = figures::alone().await;
     let rig = Rig::single("sslmode=disable", Duration::from_secs(1)).await;
     let postgres = rig.connect().await;
     rig.names.fall_silent();
@@ -137,6 +140,7 @@ async fn every_address_of_a_name_is_tried_until_one_is_the_primary_and_the_next_
 
 #[tokio::test]
 async fn several_hosts_may_be_names_and_the_writer_follows_the_primary_from_one_to_another() {
+    let _alone = figures::alone().await;
     let rig = Rig::trio("sslmode=disable", Duration::from_secs(60)).await;
     let hosts: Vec<String> = (0..3)
         .map(|node| {
@@ -164,6 +168,7 @@ async fn several_hosts_may_be_names_and_the_writer_follows_the_primary_from_one_
 
 #[tokio::test]
 async fn a_name_that_nobody_knows_is_named_by_the_error() {
+    let _alone = figures::alone().await;
     let rig = Rig::single("sslmode=disable", TTL).await;
     rig.names.remove(NAME);
     let error = rig
@@ -186,6 +191,7 @@ async fn a_name_that_nobody_knows_is_named_by_the_error() {
 /// F12 in one mode of TLS: one run in `cargo test`, many where figures are wanted.
 async fn moving_name(mode: &str, cx: &hafnium_core::Context, rig: impl AsyncFn() -> Rig) {
     let runs = Runs::wanted(20);
+    let _alone = figures::alone().await;
     let mut case = Case::new(format!("F12 {mode}"), POOL.into());
     let mut firsts = Samples::new();
     for seed in runs.seeds() {
@@ -199,29 +205,19 @@ async fn moving_name(mode: &str, cx: &hafnium_core::Context, rig: impl AsyncFn()
             }
         };
         let (outcome, first) = names::moving::run(rig().await, cx, pace).await;
-        assert_eq!(outcome.lost_acknowledged, Some(0), "{outcome:?}");
-        assert_eq!((outcome.doubled, outcome.stale_reads), (0, 0), "{outcome:?}");
-        assert!(outcome.failed <= u64::from(POOL), "{outcome:?}");
-        let first = first.expect("writes go on");
-        firsts.add_ms(first);
+        println!("{}, seed {seed}: {outcome:?}", case.name);
+        firsts.add_ms(first.expect("writes go on"));
         case.outcomes.push(outcome);
     }
     let mut rows = case.rows(runs.count);
-    let ms = |name: &str, value: Option<f64>| {
-        let complete = firsts.len() == runs.count as usize;
-        Row::new(
-            name,
-            &case.name,
-            value.filter(|_| complete && runs.measured),
-            "ms",
-        )
-    };
-    if runs.measured {
-        rows.push(ms("first_write_after_name_p50", firsts.median()).at_most(60.0));
-        rows.push(ms("first_write_after_name_p95", firsts.percentile(95.0)).at_most(200.0));
-        rows.push(ms("first_write_after_name_worst", firsts.worst()));
-        figures::write(&format!("f12-{}", mode.replace('=', "-")), runs, rows);
-    }
+    // A busy machine is no defect: only what is no time must be as it should.
+    let missed: Vec<Row> = rows.iter().filter(|row| !row.pass).cloned().collect();
+    let ms = |name: &str, value: Option<f64>| Row::new(name, &case.name, value, "ms");
+    rows.push(ms("first_write_after_name_p50", firsts.median()).at_most(60.0));
+    rows.push(ms("first_write_after_name_p95", firsts.percentile(95.0)).at_most(200.0));
+    rows.push(ms("first_write_after_name_worst", firsts.worst()));
+    figures::write(&case.name, runs, rows);
+    assert!(missed.is_empty(), "{}: {missed:?}", case.name);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
