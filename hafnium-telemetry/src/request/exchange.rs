@@ -5,34 +5,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath};
-use hafnium_core::metrics::UpDown;
 use http::{Request, Response, Version};
 use opentelemetry::trace::Status;
 use tracing::Span;
-use tracing::field::Empty;
+use tracing::field::{Empty, display};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Observer;
 use super::headers::extract_headers;
-use super::instruments::{Ending, Kind, known_method};
+use super::instruments::{Ending, Handles, Kind, known_method};
 
 /// A request under way. Recorded when it is dropped.
 pub(super) struct Exchange {
-    observer: Arc<Observer>,
+    handles: Arc<Handles>,
     span: Span,
-    kind: Kind,
-    route: Option<MatchedPath>,
     peer: Option<SocketAddr>,
     request_id: Option<String>,
-    active: Arc<UpDown>,
     begun: Instant,
     ending: Ending,
     bytes: u64,
+    access_log: bool,
 }
 
 impl Exchange {
     /// Begins the telemetry of `request`; `None` for one that is left out.
-    pub(super) fn begin<B>(observer: &Arc<Observer>, request: &Request<B>) -> Option<Self> {
+    pub(super) fn begin<B>(observer: &Observer, request: &Request<B>) -> Option<Self> {
         let path = request.uri().path();
         if observer.left_out.iter().any(|left_out| left_out == path) {
             return None;
@@ -44,22 +41,20 @@ impl Exchange {
                 _ => "http",
             },
         };
-        let route = request.extensions().get::<MatchedPath>().cloned();
+        let route = request.extensions().get::<MatchedPath>();
+        let handles = observer.instruments.of(route.map(MatchedPath::as_str), kind);
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map(|info| info.0);
-        let active = observer.instruments.active(kind);
-        active.add(1);
+        handles.active.add(1);
         Some(Self {
-            observer: observer.clone(),
-            span: span(observer, request, kind, route.as_ref(), peer),
-            kind,
-            route,
+            span: span(observer, request, &handles, peer),
+            handles,
             peer,
             request_id: None,
-            active,
             begun: Instant::now(),
             ending: Ending::Cancelled,
             bytes: 0,
+            access_log: observer.access_log,
         })
     }
 
@@ -92,30 +87,23 @@ impl Exchange {
     }
 }
 
-/// What is not useful in every log line of a handler goes to the trace only.
-fn span<B>(
-    observer: &Observer,
-    request: &Request<B>,
-    kind: Kind,
-    route: Option<&MatchedPath>,
-    peer: Option<SocketAddr>,
-) -> Span {
-    let route = route.map(MatchedPath::as_str);
-    let name = match route {
-        Some(route) => format!("{} {route}", kind.method),
-        None => kind.method.to_owned(),
-    };
+/// What is not useful in every log line of a handler goes to the trace only, where one is exported.
+fn span<B>(observer: &Observer, request: &Request<B>, handles: &Handles, peer: Option<SocketAddr>) -> Span {
+    let kind = handles.kind;
     let span = tracing::info_span!(
         target: "hafnium::request",
         "request",
-        otel.name = name,
+        otel.name = handles.name.as_str(),
         otel.kind = "server",
         http.request.method = kind.method,
-        http.route = route,
+        http.route = handles.route.as_deref(),
         http.response.status_code = Empty,
         "error.type" = Empty,
     );
     extract_headers(&observer.propagation.0, request.headers(), &span);
+    if !observer.exported {
+        return span;
+    }
     span.set_attribute("url.path", request.uri().path().to_owned());
     span.set_attribute("url.scheme", kind.scheme);
     span.set_attribute("network.protocol.version", protocol(request.version()));
@@ -145,13 +133,12 @@ fn protocol(version: Version) -> &'static str {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let taken = self.begun.elapsed();
-        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let kind = self.handles.kind;
+        let route = self.handles.route.as_deref();
         let status = self.ending.status();
         let error = self.ending.error();
-        self.active.add(-1);
-        self.observer
-            .instruments
-            .record(route, self.kind, self.ending, taken.as_secs_f64());
+        self.handles.active.add(-1);
+        self.handles.record(self.ending, taken.as_secs_f64());
         if let Some(status) = status {
             self.span.record("http.response.status_code", status);
         }
@@ -162,24 +149,24 @@ impl Drop for Exchange {
         if error.is_some() && self.ending != Ending::Cancelled {
             self.span.set_status(Status::error(""));
         }
-        if !self.observer.access_log {
+        if !self.access_log {
             return;
         }
         let _entered = self.span.enter();
         tracing::info!(
             target: "hafnium::access",
             {
-                "http.request.method" = self.kind.method,
+                "http.request.method" = kind.method,
                 "http.route" = route,
                 "http.response.status_code" = status,
                 "http.response.body.size" = self.bytes,
-                "client.address" = self.peer.map(|peer| peer.to_string()),
+                "client.address" = self.peer.map(display),
                 "error.type" = error,
                 request_id = self.request_id,
                 duration_ms = taken.as_micros() as f64 / 1000.0,
             },
             "{} {}",
-            self.kind.method,
+            kind.method,
             route.unwrap_or("(no route)"),
         );
     }
