@@ -11,9 +11,8 @@ use axum::routing::get;
 use hafnium_core::health::{Check, Registry, Status};
 use hafnium_core::http::{HttpSettings, envelope};
 use hafnium_core::lifecycle::{Lifecycle, State, record};
-use hafnium_core::propagation::Propagation;
 use hafnium_core::tasks::{Every, Restart, Tasks};
-use hafnium_core::{Context, ServiceInfo};
+
 use recorded::Recorded;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
@@ -77,15 +76,11 @@ async fn a_panic_in_a_handler_is_counted() {
     let recorded = Recorded::new();
     let mut settings = HttpSettings::default();
     settings.address = Ipv4Addr::LOCALHOST.into();
-    let cx = Context::new(
-        ServiceInfo::new("panicking", "0"),
-        Registry::new(),
-        recorded.metrics.clone(),
-        Propagation::none(),
-        Tasks::new(),
-        Lifecycle::new().watch(),
+    let router = envelope(
+        Router::new().route("/", get(panics)),
+        &settings,
+        &recorded.context(),
     );
-    let router = envelope(Router::new().route("/", get(panics)), &settings, &cx);
     let request = http::Request::builder()
         .uri("/")
         .body(axum::body::Body::empty())
@@ -98,16 +93,38 @@ async fn a_panic_in_a_handler_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_shed_is_counted_by_why() {
+    let recorded = Recorded::new();
+    let mut settings = HttpSettings::default();
+    settings.max_concurrent_requests = 1;
+    settings.queue_timeout = Duration::from_millis(100).into();
+    let slow = get(|| async {
+        sleep(Duration::from_secs(1)).await;
+        "done"
+    });
+    let router = envelope(Router::new().route("/", slow), &settings, &recorded.context());
+    let ask = || {
+        let request = http::Request::builder().uri("/").body(axum::body::Body::empty());
+        let router = router.clone();
+        tokio::spawn(async move { router.oneshot(request.unwrap()).await.unwrap().status().as_u16() })
+    };
+    // One runs, one waits in vain, and one finds the queue full.
+    let asked = [ask(), ask(), ask()];
+    let mut answers = Vec::new();
+    for one in asked {
+        answers.push(one.await.unwrap());
+    }
+    assert_eq!(answers, [200, 503, 503]);
+    for reason in ["queue_time", "queue_full"] {
+        let counted = recorded.value("hafnium_http_shed_total", &format!("reason=\"{reason}\""));
+        assert_eq!(counted.as_deref(), Some("1"), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn tasks_record_runs_failures_by_cause_restarts_skipped_ticks_and_how_many_exist() {
     let recorded = Recorded::new();
-    let cx = hafnium_core::Context::new(
-        hafnium_core::ServiceInfo::new("tasks", "0"),
-        Registry::new(),
-        recorded.metrics.clone(),
-        hafnium_core::propagation::Propagation::none(),
-        Tasks::new(),
-        Lifecycle::new().watch(),
-    );
+    let cx = recorded.context();
     let tasks = cx.tasks();
     let mut runs = 0;
     tasks.spawn_with("follower", Restart::on_failure(), move || {

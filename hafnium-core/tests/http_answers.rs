@@ -49,6 +49,13 @@ fn routes() -> Router {
             }),
         )
         .route("/who", get(who))
+        .route(
+            "/slow",
+            get(|| async {
+                sleep(Duration::from_secs(1)).await;
+                "done"
+            }),
+        )
 }
 
 fn settings() -> HttpSettings {
@@ -180,22 +187,88 @@ async fn one_socket_serves_ipv6_and_ipv4_and_tells_the_addresses_apart() {
     }
 }
 
+/// A listener whose settings lie in a file.
+struct Reloading {
+    directory: tempfile::TempDir,
+    loader: Loader,
+    cx: Context,
+    address: SocketAddr,
+    _server: Server,
+}
+
+impl Reloading {
+    fn serve(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        write(&directory, text);
+        let sources = Sources::none()
+            .directory(directory.path())
+            .variable("ENVIRONMENT", "dev");
+        let loader = Loader::new("reloading")
+            .sources(sources)
+            .section::<HttpSettings>();
+        let config = loader.load().unwrap();
+        let settings = config.get::<HttpSettings>().unwrap();
+        let cx = Context::standalone().with_config(Live::new(config));
+        let (server, address) = serve(&settings, &cx);
+        Self {
+            directory,
+            loader,
+            cx,
+            address,
+            _server: server,
+        }
+    }
+
+    /// The keys that are taken over.
+    fn reload(&self, text: &str) -> Vec<String> {
+        write(&self.directory, text);
+        match self.cx.config().reload(&self.loader) {
+            Reloaded::Changed { adopted, .. } => adopted,
+            other => panic!("not taken over: {other:?}"),
+        }
+    }
+}
+
+fn write(directory: &tempfile::TempDir, http: &str) {
+    let text = format!("[http]\nport = 0\naddress = \"127.0.0.1\"\n{http}");
+    std::fs::write(directory.path().join("hafnium.toml"), text).unwrap();
+}
+
 #[tokio::test]
-async fn limits_change_while_the_listener_serves() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("hafnium.toml");
-    let write = |text: &str| std::fs::write(&file, text).unwrap();
-    write("[http]\nport = 0\naddress = \"127.0.0.1\"\n");
-    let sources = Sources::none()
-        .directory(directory.path())
-        .variable("ENVIRONMENT", "dev");
-    let loader = Loader::new("reloading")
-        .sources(sources)
-        .section::<HttpSettings>();
-    let config = loader.load().unwrap();
-    let settings = config.get::<HttpSettings>().unwrap();
-    let cx = Context::standalone().with_config(Live::new(config));
-    let (_server, address) = serve(&settings, &cx);
+async fn the_request_timeout_and_the_concurrency_change_while_the_listener_serves() {
+    let rig = Reloading::serve("");
+    let address = rig.address;
+    let slow = move || async move { ask(Method::GET, address, "/slow", &[]).await.status().as_u16() };
+    assert_eq!(slow().await, 200);
+    assert_eq!(
+        rig.reload("request_timeout = \"100ms\"\n"),
+        ["http.request_timeout"]
+    );
+    let begun = Instant::now();
+    while slow().await != 504 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    let adopted = rig.reload("max_concurrent_requests = 1\nqueue_timeout = \"10ms\"\n");
+    assert!(
+        adopted.contains(&"http.max_concurrent_requests".to_owned()),
+        "{adopted:?}"
+    );
+    let begun = Instant::now();
+    loop {
+        let (one, other) = tokio::join!(slow(), slow());
+        let mut both = [one, other];
+        both.sort_unstable();
+        if both == [200, 503] {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{both:?}");
+    }
+}
+
+#[tokio::test]
+async fn trust_and_compression_change_while_the_listener_serves() {
+    let rig = Reloading::serve("");
+    let address = rig.address;
     let who = || async move {
         let line = [("x-forwarded-for", "192.0.2.1"), ("accept-encoding", "gzip")];
         let seen = body(ask(Method::GET, address, "/who", &line).await).await;
@@ -206,12 +279,7 @@ async fn limits_change_while_the_listener_serves() {
         who().await,
         ("127.0.0.1 http  over 127.0.0.1".to_owned(), "gzip".to_owned())
     );
-    write(
-        "[http]\nport = 0\naddress = \"127.0.0.1\"\ntrusted_proxies = [\"127.0.0.1\"]\ncompression = false\n",
-    );
-    let Reloaded::Changed { adopted, .. } = cx.config().reload(&loader) else {
-        panic!("not taken over");
-    };
+    let adopted = rig.reload("trusted_proxies = [\"127.0.0.1\"]\ncompression = false\n");
     assert!(
         adopted.iter().any(|key| key.contains("trusted_proxies")),
         "{adopted:?}"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hafnium_core::exit::Exit;
-use hafnium_core::lifecycle::{self, Progress, StartSettings};
+use hafnium_core::lifecycle::{self, Progress};
 use hafnium_core::{Component, Context, Deadline};
 
 use crate::assembly::assemble;
@@ -20,8 +20,7 @@ use crate::service::Service;
 pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
     let config = service.loader.load()?;
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
-    let deadline = config.get::<StartSettings>()?.deadline.get();
-    runtime.block_on(secrets::during(&config, async |secrets| {
+    runtime.block_on(secrets::during(&config, async |secrets, deadline| {
         (service.settings)(&config)?;
         say(&format!(
             "configuration: ok (environment {})",
@@ -32,7 +31,6 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
         }
         let context = Context::standalone().with_secrets(secrets.clone());
         let assembly = assemble(&service.declarations, &config, &context)?;
-        let deadline = Deadline::after(deadline);
         let reached = assembly
             .components
             .iter()

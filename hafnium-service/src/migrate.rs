@@ -4,7 +4,7 @@ use std::io::Write;
 
 use hafnium_core::config::Section;
 use hafnium_core::exit::Exit;
-use hafnium_core::lifecycle::{self, Progress, StartSettings};
+use hafnium_core::lifecycle::{self, Progress};
 use hafnium_core::{Classify, Component, Context, Deadline, Fault};
 use hafnium_data::postgres::{MigrationError, PostgresSection};
 
@@ -41,9 +41,8 @@ pub(crate) fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
         .needs([PostgresSection::KEY])
         .load()?;
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
-    runtime.block_on(secrets::during(&config, async |secrets| {
+    runtime.block_on(secrets::during(&config, async |secrets, deadline| {
         let context = Context::standalone().with_secrets(secrets.clone());
-        let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
         let assembly = assemble(&declarations, &config, &context)?;
         lifecycle::start(&assembly.components, &context, deadline, &Progress::new()).await?;
         let migrated = migrate_all(&declarations, &assembly.clients).await;

@@ -27,15 +27,15 @@ pub(crate) fn store(config: &Config) -> Result<Secrets, Ending> {
     Ok(Secrets::new(config.get::<SecretsSettings>()?, providers(config)?))
 }
 
-/// Does `work` with the secrets that `config` needs, and gives back what was lent for it.
+/// Does `work` with the secrets that `config` needs, and gives back what was lent for it. `start.deadline` is for both.
 pub(crate) async fn during<T>(
     config: &Config,
-    work: impl AsyncFnOnce(&Secrets) -> Result<T, Ending>,
+    work: impl AsyncFnOnce(&Secrets, Deadline) -> Result<T, Ending>,
 ) -> Result<T, Ending> {
     let secrets = store(config)?;
     let deadline = Deadline::after(config.get::<StartSettings>()?.deadline.get());
     let done = match secrets.open(config, deadline).await {
-        Ok(()) => work(&secrets).await,
+        Ok(()) => work(&secrets, deadline).await,
         Err(error) => Err(error.into()),
     };
     secrets.release(Deadline::after(GIVEN_BACK)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Full jitter: anything between zero and `first` doubled with each attempt, at most `most`. `attempt` counts from 1
 /// (the attempt that just failed), `random` is in `0..1`.
-pub(crate) fn full_jitter(first: Duration, most: Duration, attempt: u32, random: f64) -> Duration {
+pub fn full_jitter(first: Duration, most: Duration, attempt: u32, random: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(31);
     let bound = first.saturating_mul(1 << doublings).min(most);
     bound.mul_f64(random.clamp(0.0, 1.0))

@@ -37,6 +37,7 @@ mod error;
 mod registry;
 pub mod retry;
 
+pub use backoff::full_jitter;
 pub use breaker::{Breaker, BreakerOpen, BreakerSettings, BreakerState, Verdict};
 pub use budget::{RetryBudget, RetryBudgetSettings};
 pub use bulkhead::{Bulkhead, BulkheadFull, BulkheadSettings};

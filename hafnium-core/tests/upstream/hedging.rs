@@ -1,5 +1,7 @@
 //! A second attempt beside a slow first one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hafnium_core::Outcome;
@@ -39,6 +41,45 @@ async fn a_slow_address_delays_no_idempotent_call_beyond_the_hedge() {
     // At most one extra each: every call asked the slow one once at most.
     assert!(slow.hits() + quick.hits() <= 80);
     assert_eq!(upstream.in_flight(), 0, "the losers are dropped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hedge_by_the_slowest_twentieth_waits_until_enough_answers_said_how_long_they_take() {
+    const STUCK: Duration = Duration::from_millis(1500);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let server = Server::start(move |seen| {
+        // The first of two is stuck.
+        let stuck = seen.path == "/stuck" && count.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        async move {
+            if stuck {
+                tokio::time::sleep(STUCK).await;
+            }
+            text("ok")
+        }
+    })
+    .await;
+    let mut settings = settings();
+    settings.hedge.mode = HedgeMode::P95;
+    settings.hedge.after = Duration::from_millis(100).into();
+    let upstream = upstream_of(&[server.address], &settings);
+    let took = async |path: &str| {
+        let begun = Instant::now();
+        upstream.get(path).await.unwrap();
+        begun.elapsed()
+    };
+    let alone = took("/stuck").await;
+    assert!(alone >= STUCK && asked.load(Ordering::SeqCst) == 1, "{alone:?}");
+    for _ in 0..40 {
+        took("/").await;
+    }
+    asked.store(0, Ordering::SeqCst);
+    let hedged = took("/stuck").await;
+    assert!(
+        hedged < STUCK && hedged >= settings.hedge.after.get(),
+        "{hedged:?}"
+    );
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,8 @@ mod faults;
 mod hedging;
 mod limits;
 mod metrics;
+#[path = "../recorded/mod.rs"]
+mod recorded;
 mod server;
 mod stale;
 #[cfg(feature = "tls")]

@@ -26,12 +26,19 @@ pub(crate) struct Attempts {
     made: u32,
     /// The node that said it is read-only although it was the primary.
     read_only: Option<NodeId>,
+    /// Where it failed so far; another replica may answer where one can't (40001 by a conflict with its replay).
+    avoided: Vec<NodeId>,
 }
 
 /// More tries than this only happen when something answers wrongly at once, each time.
 const MOST: u32 = 20;
 
 impl Attempts {
+    /// The nodes that a read should not go to again, if there are others.
+    pub(crate) fn avoided(&self) -> &[NodeId] {
+        &self.avoided
+    }
+
     /// The pause before the next try, or `None` to surface the error. `remaining` is what is left of the deadline.
     pub(crate) fn next(
         &mut self,
@@ -52,6 +59,7 @@ impl Attempts {
             }
             self.read_only = node;
         }
+        self.avoided.extend(node);
         // The first retry goes at once: after a failover the router has waited for the new primary already.
         let ceiling = match self.made {
             0 => 0,

@@ -16,17 +16,24 @@ use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
 use super::opener::LoginError;
 use super::pool::{Lease, Node};
+use super::retention::Retention;
+use super::route::{Destination, Route};
+use super::settings::ReaderFallback;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
-/// Where an operation runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Destination {
-    /// The primary.
-    #[default]
-    Writer,
-    /// A replica that is near enough, else the primary.
-    Reader,
+/// How replicas are read from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reads {
+    /// How long a read under a token waits for a replica.
+    pub(crate) rw_wait: Duration,
+    pub(crate) fallback: ReaderFallback,
+}
+
+impl Reads {
+    pub(crate) fn waits_for_replicas(&self) -> bool {
+        self.fallback == ReaderFallback::None
+    }
 }
 
 /// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
@@ -34,6 +41,8 @@ pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) instruments: Instruments,
     pub(crate) timeout: Duration,
+    pub(crate) reads: Reads,
+    pub(crate) retention: Retention,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
     closed: AtomicBool,
@@ -44,12 +53,16 @@ impl Client {
         monitor: Arc<Monitor>,
         instruments: Instruments,
         timeout: Duration,
+        reads: Reads,
+        retention: Retention,
         tracker: TaskTracker,
     ) -> Self {
         Self {
             monitor,
             instruments,
             timeout,
+            reads,
+            retention,
             tracker,
             stop: CancellationToken::new(),
             closed: AtomicBool::new(false),
@@ -64,22 +77,37 @@ impl Client {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// A connection for `destination` by `deadline`. Every error is *not run*.
+    /// A connection for `destination` by `deadline`, a read preferably not to one of `avoided`. Every error is *not
+    /// run*.
     ///
     /// Cancel-safe.
     pub(crate) async fn acquire(
         &self,
         destination: Destination,
+        avoided: &[NodeId],
         deadline: Deadline,
     ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
+        let route = Route {
+            destination,
+            avoided,
+            fallback: self.reads.fallback,
+        };
+        if let Destination::ReaderAfter(token) = &route.destination {
+            if self.is_closed() {
+                return Err(Detail::Closed.into());
+            }
+            if let Some(lease) = self.replica_after(token, &route, deadline, begun).await? {
+                return Ok(lease);
+            }
+        }
         let mut snapshots = self.monitor.watch();
         let mut refused: Option<LoginError> = None;
         loop {
             if self.is_closed() {
                 return Err(Detail::Closed.into());
             }
-            let Some(node) = self.route(destination, &mut snapshots, deadline, begun).await? else {
+            let Some(node) = self.route(&route, &mut snapshots, deadline, begun).await? else {
                 continue;
             };
             tokio::select! {
@@ -88,7 +116,7 @@ impl Client {
                     Ok(object) => {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
-                        if is_choice(&snapshots.borrow(), destination, node.id) {
+                        if route.admits(&snapshots.borrow(), node.id) {
                             return Ok(lease);
                         }
                     }
@@ -101,7 +129,7 @@ impl Client {
                     }
                     Err(_) => return Err(Detail::Closed.into()),
                 },
-                () = moved(&mut snapshots, destination, node.id) => {}
+                () = moved(&mut snapshots, &route, node.id) => {}
                 () = tokio::time::sleep_until(deadline.instant()) => {}
             }
             if deadline.is_past() {
@@ -113,29 +141,26 @@ impl Client {
     /// The node to go to now; `None` when it went away while it was chosen.
     async fn route(
         &self,
-        destination: Destination,
+        route: &Route<'_>,
         snapshots: &mut watch::Receiver<Snapshot>,
         deadline: Deadline,
         begun: Instant,
     ) -> Result<Option<Arc<Node>>, sqlx::Error> {
-        let wait = snapshots.wait_for(|snapshot| choices(snapshot, destination).next().is_some());
-        let chosen = match deadline.bound("a primary", wait).await {
-            Ok(Ok(snapshot)) => self.least_used(choices(&snapshot, destination)),
-            Ok(Err(_)) => return Err(Detail::Closed.into()),
-            Err(_) => {
-                let wanted = match destination {
-                    Destination::Writer => "writable primary",
-                    Destination::Reader => "node to read from",
-                };
-                return Err(Detail::NoNode {
-                    wanted,
-                    waited: begun.elapsed(),
-                    reason: self.monitor.explain(),
-                }
-                .into());
-            }
-        };
-        Ok(chosen)
+        let wait = snapshots.wait_for(|snapshot| route.choices(snapshot).next().is_some());
+        match deadline.bound("a primary", wait).await {
+            Ok(Ok(snapshot)) => Ok(self.least_used(route.choices(&snapshot))),
+            Ok(Err(_)) => Err(Detail::Closed.into()),
+            Err(_) => Err(self.no_node(route, begun)),
+        }
+    }
+
+    pub(super) fn no_node(&self, route: &Route<'_>, begun: Instant) -> sqlx::Error {
+        Detail::NoNode {
+            wanted: route.wanted(),
+            waited: begun.elapsed(),
+            reason: self.monitor.explain(),
+        }
+        .into()
     }
 
     fn least_used(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
@@ -149,7 +174,7 @@ impl Client {
     ///
     /// # Errors
     /// When another try can't succeed.
-    fn login_failed(&self, node: &Node, error: &LoginError) -> Result<(), sqlx::Error> {
+    pub(super) fn login_failed(&self, node: &Node, error: &LoginError) -> Result<(), sqlx::Error> {
         if let sqlx::Error::Database(database) = &*error.0 {
             let state = database.code().unwrap_or_default();
             if sqlstate::refuses_login(&state) {
@@ -168,23 +193,9 @@ impl Client {
     }
 }
 
-/// The nodes an operation may go to.
-fn choices(snapshot: &Snapshot, destination: Destination) -> impl Iterator<Item = NodeId> {
-    let readers: &[NodeId] = match destination {
-        Destination::Writer => &[],
-        Destination::Reader => &snapshot.readers,
-    };
-    let writer = snapshot.writer.ok().filter(|_| readers.is_empty());
-    readers.iter().copied().chain(writer)
-}
-
-fn is_choice(snapshot: &Snapshot, destination: Destination, node: NodeId) -> bool {
-    choices(snapshot, destination).any(|choice| choice == node)
-}
-
 /// Returns when `node` is no longer a choice.
-async fn moved(snapshots: &mut watch::Receiver<Snapshot>, destination: Destination, node: NodeId) {
-    let gone = |snapshot: &Snapshot| !is_choice(snapshot, destination, node);
+async fn moved(snapshots: &mut watch::Receiver<Snapshot>, route: &Route<'_>, node: NodeId) {
+    let gone = |snapshot: &Snapshot| !route.admits(snapshot, node);
     // The sender lives in the monitor, which the caller holds.
     let _ = snapshots.wait_for(gone).await;
 }
@@ -198,47 +209,5 @@ fn pool_timeout(node: &Node, begun: Instant, refused: Option<&LoginError>) -> De
         max: status.max_size,
         waiting: status.waiting,
         login: refused.map_or_else(String::new, |error| format!("; last {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::postgres::topology::NoWriter;
-
-    fn chosen(snapshot: &Snapshot, destination: Destination) -> Vec<usize> {
-        choices(snapshot, destination).map(|id| id.0).collect()
-    }
-
-    #[test]
-    fn readers_go_to_replicas_and_to_the_primary_only_without_one() {
-        let mut snapshot = Snapshot {
-            writer: Ok(NodeId(0)),
-            readers: vec![NodeId(1), NodeId(2)],
-        };
-        assert_eq!(chosen(&snapshot, Destination::Reader), [1, 2]);
-        assert_eq!(chosen(&snapshot, Destination::Writer), [0]);
-        snapshot.readers.clear();
-        assert_eq!(chosen(&snapshot, Destination::Reader), [0]);
-        snapshot.writer = Err(NoWriter::NoPrimary);
-        assert!(chosen(&snapshot, Destination::Reader).is_empty());
-    }
-
-    #[test]
-    fn a_node_that_was_deposed_meanwhile_is_no_choice_for_what_it_was_taken_for() {
-        let deposed = Snapshot {
-            writer: Ok(NodeId(1)),
-            readers: vec![NodeId(0)],
-        };
-        assert!(!is_choice(&deposed, Destination::Writer, NodeId(0)));
-        assert!(is_choice(&deposed, Destination::Reader, NodeId(0)));
-        assert!(is_choice(&deposed, Destination::Writer, NodeId(1)));
-        let nobody = Snapshot {
-            writer: Err(NoWriter::NoPrimary),
-            readers: vec![],
-        };
-        for destination in [Destination::Writer, Destination::Reader] {
-            assert!(!is_choice(&nobody, destination, NodeId(0)));
-        }
     }
 }

@@ -92,6 +92,29 @@ pub enum Detail {
     /// The closure ended without giving its `Tx` back, so that nothing could be committed.
     #[error("the transaction was rolled back: its Tx outlived the closure")]
     TxKept,
+    /// The key of `exactly_once` can't be one.
+    #[error(
+        "the key of exactly_once {reason}: it must have 1 to 255 bytes and no zero byte, and has {length}"
+    )]
+    MarkerKey {
+        /// Its length in bytes. The key itself may be a secret of the caller's.
+        length: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// `exactly_once` found no table for its markers.
+    #[error(
+        "the table hafnium_markers is missing, or not in the search path: add hafnium::postgres::MARKERS to the migrations"
+    )]
+    MarkersMissing,
+    /// The token of `reader_after` comes from another database cluster.
+    #[error("the token is of the cluster {token:x}, and this is {cluster:x}")]
+    ForeignToken {
+        /// The system identifier in the token.
+        token: u64,
+        /// That of this cluster.
+        cluster: u64,
+    },
     /// BEGIN, COMMIT and their kind on a handle would apply to a connection that the next caller gets.
     #[error("transaction control on a pooled handle; use transaction() instead")]
     TransactionControl,
@@ -118,6 +141,9 @@ impl Detail {
             Self::CommitUnknown { .. } => (Outcome::Unknown, true, Dependency, "postgres.commit_unknown"),
             Self::Aborted => (Outcome::RolledBack, false, Service, "postgres.aborted"),
             Self::TxKept => (Outcome::RolledBack, false, Service, "postgres.tx_kept"),
+            Self::MarkerKey { .. } => (Outcome::NotRun, false, Fault::Caller, "postgres.marker_key"),
+            Self::MarkersMissing => (Outcome::RolledBack, false, Service, "postgres.markers_missing"),
+            Self::ForeignToken { .. } => (Outcome::NotRun, false, Fault::Caller, "postgres.foreign_token"),
             Self::TransactionControl => (Outcome::NotRun, false, Service, "postgres.transaction_control"),
             Self::Closed => (Outcome::NotRun, false, Service, "postgres.closed"),
         };

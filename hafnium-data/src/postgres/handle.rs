@@ -10,14 +10,17 @@ use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
+use super::client::{Client, Reads};
+use super::exactly_once::Done;
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
 use super::opener::Opener;
 use super::pool::Node;
 use super::probe::Probe;
+use super::retention::Retention;
 use super::settings::PostgresSettings;
 use super::tenure::Tenure;
+use super::token::Token;
 use super::topology::NodeId;
 use super::transaction::Tx;
 use super::url::{Target, milliseconds};
@@ -147,6 +150,11 @@ impl Postgres {
             monitor,
             Instruments::new(cx.metrics(), name),
             settings.timeout.get(),
+            Reads {
+                rw_wait: settings.rw_wait.get(),
+                fallback: settings.reader_fallback,
+            },
+            Retention::new(&component, settings.marker_retention.get(), cx.tasks()),
             tracker,
         );
         Ok(Self {
@@ -189,9 +197,15 @@ impl Postgres {
         self.view().read_only()
     }
 
-    /// A view that reads from a replica at most `max_lag` behind, else from the primary.
+    /// A view that reads from a replica at most `max_lag` behind, else from the primary; see [`View::reader`].
     pub fn reader(&self) -> View {
         self.view().reader()
+    }
+
+    /// A view that reads what the transaction of `token` wrote, from a replica that has it or soon will, else from the
+    /// primary; see [`View::reader_after`] and [`Tx::token`].
+    pub fn reader_after(&self, token: Token) -> View {
+        self.view().reader_after(token)
     }
 
     /// Runs `body` in a transaction on the primary and commits when it returns `Ok`.
@@ -220,6 +234,54 @@ impl Postgres {
         E: From<sqlx::Error> + StdError + 'static,
     {
         self.view().transaction(body).await
+    }
+
+    /// As [`transaction`](Self::transaction), with an effect that takes place once per `key`, however often and by
+    /// however many processes it is called: an idempotency key of a request, the id of a record.
+    ///
+    /// ```no_run
+    /// # use hafnium_data::postgres::{Done, Postgres};
+    /// # async fn example(ledger: &Postgres) -> Result<(), sqlx::Error> {
+    /// let done = ledger
+    ///     .exactly_once("payments/42", async |mut tx| -> Result<i64, sqlx::Error> {
+    ///         sqlx::query_scalar("UPDATE accounts SET balance = balance - 1 WHERE id = 7 RETURNING balance")
+    ///             .fetch_one(&mut *tx)
+    ///             .await
+    ///     })
+    ///     .await?;
+    /// match done {
+    ///     Done::Now(balance) => println!("paid, {balance} left"),
+    ///     Done::Before => println!("had been paid"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A marker of the key is written in the same transaction, to a table that a migration of yours makes from
+    /// [`MARKERS`](super::MARKERS). When the reply to COMMIT does not come, what became of it is looked up on the
+    /// primary, also a new one, within the deadline: the answer is success if it took effect, and the closure runs
+    /// again if it certainly did not. The first of several calls at once runs, the others wait for its end.
+    ///
+    /// Keys are shared by all users of the table and remembered for `marker_retention` (default a week): begin them with
+    /// what they are keys of. What the first call returned is not kept; write what a later call must answer into a table
+    /// of your own, in the closure.
+    ///
+    /// # Errors
+    /// Those of [`transaction`](Self::transaction), [`Detail::MarkerKey`](super::Detail::MarkerKey) for a key that is
+    /// empty, longer than 255 bytes or holds a zero byte, and
+    /// [`Detail::MarkersMissing`](super::Detail::MarkersMissing) without the table.
+    /// [`Detail::CommitUnknown`](super::Detail::CommitUnknown) is left for when the deadline comes before the doubt is
+    /// resolved; calling again with the same key resolves it.
+    ///
+    /// Cancel-safety: dropping the future at any time is safe in this sense: a later call with the same key finds out.
+    pub async fn exactly_once<T, E, F, Fut>(&self, key: &str, body: F) -> Result<Done<T>, E>
+    where
+        T: Send,
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<sqlx::Error> + StdError + 'static,
+    {
+        self.view().exactly_once(key, body).await
     }
 
     /// What is known of each node, in the order of the URL.
@@ -257,6 +319,12 @@ fn check(settings: &PostgresSettings, target: &Target) -> Result<(), String> {
     }
     if settings.timeout.get().is_zero() || settings.connect_timeout.get().is_zero() {
         return Err("timeout and connect_timeout: must be longer than 0s".to_owned());
+    }
+    let retention = settings.marker_retention.get();
+    if !retention.is_zero() && retention <= settings.timeout.get() {
+        return Err(
+            "marker_retention: must be longer than timeout, or 0s to keep markers for ever".to_owned(),
+        );
     }
     for (index, host) in target.hosts.iter().enumerate() {
         if target.hosts[..index].contains(host) {

@@ -83,6 +83,7 @@ pub(crate) struct NodeInstruments {
     pub(crate) connections: UpDown,
     primary: Gauge,
     standby: Gauge,
+    lag: Gauge,
     pub(crate) deposed: Counter,
 }
 
@@ -101,6 +102,13 @@ impl NodeInstruments {
                 .with(&[pool, at]),
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
+            lag: metrics
+                .gauge(
+                    "hafnium.postgres.replay_lag",
+                    "s",
+                    "For how long the primary has had what the node has not replayed",
+                )
+                .with(&[pool, at]),
             deposed: metrics
                 .counter(
                     "hafnium.postgres.deposed",
@@ -114,5 +122,12 @@ impl NodeInstruments {
     pub(crate) fn role(&self, primary: bool, standby: bool) {
         self.primary.set(f64::from(u8::from(primary)));
         self.standby.set(f64::from(u8::from(standby)));
+    }
+
+    /// A lag that is not known, as of a node that is out of reach, stays what it was.
+    pub(crate) fn lag(&self, lag: Option<Duration>) {
+        if let Some(lag) = lag {
+            self.lag.set(lag.as_secs_f64());
+        }
     }
 }

@@ -7,9 +7,9 @@ use hafnium_core::{Classify, Deadline, Fault, Outcome};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
-use super::client::Destination;
 use super::error::{Detail, classify};
 use super::handle::Postgres;
+use super::route::Destination;
 
 /// What [`Postgres::migrate`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -106,7 +106,7 @@ impl Postgres {
         // Named by a lease on the writer; the migration itself must not hold a connection of the pool.
         let node = self
             .client()
-            .acquire(Destination::Writer, self.view().deadline())
+            .acquire(Destination::Writer, &[], self.view().deadline())
             .await?
             .node()
             .clone();

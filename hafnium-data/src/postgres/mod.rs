@@ -6,7 +6,9 @@
 //!
 //! * `&postgres` and the views [`within`](Postgres::within), [`idempotent`](Postgres::idempotent),
 //!   [`read_only`](Postgres::read_only) and [`reader`](Postgres::reader) are executors of sqlx.
-//! * [`Postgres::transaction`] runs a closure, again where that is safe.
+//! * [`Postgres::transaction`] runs a closure, again where that is safe; [`Postgres::exactly_once`] also where it is
+//!   unknown whether it took effect, which it finds out by a key.
+//! * [`Postgres::reader_after`] reads what a transaction wrote from a replica that has it, told by a [`Token`].
 //! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
 //!
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during
@@ -16,32 +18,41 @@ mod attempts;
 mod client;
 mod environment;
 mod error;
+mod exactly_once;
 mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod marker;
 mod migrations;
 mod monitor;
 mod opener;
 mod operation;
 mod pool;
 mod probe;
+mod reads;
+mod retention;
+mod route;
 mod rows;
 mod settings;
 mod shown;
 mod sqlstate;
 mod statement;
 mod tenure;
+mod token;
 mod topology;
 mod transaction;
 mod url;
 mod view;
 
 pub use error::{Detail, Error, classify, detail};
+pub use exactly_once::Done;
 pub use handle::Postgres;
+pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
-pub use settings::{PostgresSection, PostgresSettings};
+pub use settings::{PostgresSection, PostgresSettings, ReaderFallback};
+pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;

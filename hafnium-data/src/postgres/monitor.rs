@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::instruments::NodeInstruments;
 use super::pool::Node;
 use super::probe::Probe;
+use super::route::Leader;
 use super::topology::{
     Action, CutReason, Evidence, FailureKind, NoWriter, NodeId, Phase, Role, Tempo, Topology,
 };
@@ -22,6 +23,8 @@ use super::topology::{
 pub(crate) struct Snapshot {
     pub(crate) writer: Result<NodeId, NoWriter>,
     pub(crate) readers: Vec<NodeId>,
+    /// What the last known primary showed; stays when there is none for a while.
+    pub(crate) leader: Option<Leader>,
 }
 
 /// What is known of one node, for reports.
@@ -78,6 +81,7 @@ impl Monitor {
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
+                leader: None,
             }),
             alarm: watch::Sender::new(0),
             panicking: AtomicBool::new(true),
@@ -152,7 +156,12 @@ impl Monitor {
     fn report(&self, id: NodeId, asked: Instant, evidence: Evidence) {
         let mut topology = self.lock();
         let now = Instant::now();
+        let before = role(&topology, id);
         let actions = topology.report(id, asked, evidence, now);
+        let after = role(&topology, id);
+        if let Some(node) = self.node(id).filter(|_| before != after) {
+            tracing::info!(node = node.label, before, after, "role changed");
+        }
         for action in actions {
             self.act(action);
         }
@@ -208,12 +217,14 @@ impl Monitor {
         let snapshot = Snapshot {
             writer: topology.writer(),
             readers: topology.readers(now),
+            leader: leader(topology).or(self.snapshot.borrow().leader),
         };
         for (node, instruments) in self.nodes.iter().zip(&self.instruments) {
             let state = topology.node(node.id);
             let up = state.is_some_and(|state| state.phase == Phase::Up);
             let standby = matches!(state.and_then(|state| state.role()), Some(Role::Standby { .. }));
             instruments.role(snapshot.writer == Ok(node.id), up && standby);
+            instruments.lag(topology.lag_of(node.id, now));
         }
         let panic = topology.tempo(now) == Tempo::Panic;
         if panic && !self.panicking.swap(panic, Ordering::Relaxed) {
@@ -232,9 +243,23 @@ impl Monitor {
                     Err(reason) => tracing::warn!(?reason, "no node takes writes"),
                 }
             }
+            self.tell_of_readers(&current.readers, &snapshot.readers, topology, now);
             *current = snapshot;
             true
         });
+    }
+
+    fn tell_of_readers(&self, before: &[NodeId], after: &[NodeId], topology: &Topology, now: Instant) {
+        for node in &self.nodes {
+            match (before.contains(&node.id), after.contains(&node.id)) {
+                (false, true) => tracing::info!(node = node.label, "replicas' reads go here"),
+                (true, false) => {
+                    let lag = topology.lag_of(node.id, now);
+                    tracing::warn!(node = node.label, ?lag, "no replicas' reads go here any more");
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Why no node can be used: what is known of each.
@@ -307,6 +332,17 @@ impl Monitor {
                 }
             })
             .collect()
+    }
+}
+
+fn leader(topology: &Topology) -> Option<Leader> {
+    let seen = topology.node(topology.writer().ok()?)?.last()?;
+    match seen.role {
+        Role::Primary { timeline, .. } => Some(Leader {
+            system: seen.system.cast_unsigned(),
+            timeline,
+        }),
+        Role::Standby { .. } => None,
     }
 }
 

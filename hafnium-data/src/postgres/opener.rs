@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
 
 /// Logins in flight per node. More would be a storm on a server that has just been promoted.
@@ -22,6 +23,8 @@ pub(crate) struct Connection {
     pub(crate) pass: Pass,
     /// Whether sqlx counts one transaction as open for good, see the module `transaction`.
     pub(crate) nests: bool,
+    /// How far its server said it is when it was last asked, as a replica.
+    pub(crate) replayed: Option<Replayed>,
     _counted: Counted,
 }
 
@@ -203,6 +206,7 @@ impl Opener {
                 link,
                 pass,
                 nests: false,
+                replayed: None,
                 _counted: Counted::new(&self.gauge),
             }),
             Err(error) => Err(LoginError(Arc::new(error))),

@@ -11,6 +11,7 @@ use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
 use tokio_util::sync::CancellationToken;
 
 use super::opener::{Connection, LoginError, Opener};
+use super::reads::Replayed;
 use super::tenure::Tenure;
 use super::topology::NodeId;
 
@@ -150,6 +151,13 @@ impl Lease {
         match &mut self.object {
             Some(object) => object,
             None => unreachable!("only dropping a lease takes its connection"),
+        }
+    }
+
+    /// Keeps what the server said of itself as a replica; its answer to the next caller can only be the same or more.
+    pub(crate) fn remember(&mut self, replayed: Option<Replayed>) {
+        if let Some(object) = &mut self.object {
+            object.replayed = replayed;
         }
     }
 

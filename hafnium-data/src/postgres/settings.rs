@@ -53,9 +53,33 @@ pub struct PostgresSettings {
     /// How far behind the primary a replica may be to be read from; default 10 s.
     #[serde(default = "defaults::max_lag")]
     pub max_lag: Duration,
+    /// How long a read under a token waits for a replica that has replayed it, before it goes to the primary; default
+    /// 50 ms. `0s`: each replica is asked once.
+    #[serde(default = "defaults::rw_wait")]
+    pub rw_wait: Duration,
+    /// Where reads go when no replica can serve them: `primary` (default), or `none`: they wait for a replica until
+    /// their deadline, so that reads never burden the primary.
+    #[serde(default)]
+    pub reader_fallback: ReaderFallback,
+    /// For how long a key of `exactly_once` is remembered; default 168 h (a week). Older markers are deleted in small
+    /// batches by every process that uses it. Must be longer than `timeout`; `0s` keeps them for ever.
+    #[serde(default = "defaults::marker_retention")]
+    pub marker_retention: Duration,
     /// The longest the migrations may take, waiting for another process that migrates included; default 10 min.
     #[serde(default = "defaults::migration_timeout")]
     pub migration_timeout: Duration,
+}
+
+/// Where reads go when no replica can serve them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReaderFallback {
+    /// To the primary.
+    #[default]
+    Primary,
+    /// Nowhere: they wait for a replica until their deadline.
+    None,
 }
 
 mod defaults {
@@ -76,6 +100,12 @@ mod defaults {
     pub(super) fn max_lag() -> Duration {
         Duration::from_secs(10)
     }
+    pub(super) fn rw_wait() -> Duration {
+        Duration::from_millis(50)
+    }
+    pub(super) fn marker_retention() -> Duration {
+        Duration::from_secs(7 * 24 * 3600)
+    }
     pub(super) fn migration_timeout() -> Duration {
         Duration::from_secs(600)
     }
@@ -94,6 +124,9 @@ impl PostgresSettings {
             statement_timeout: None,
             idle_in_transaction_timeout: None,
             max_lag: defaults::max_lag(),
+            rw_wait: defaults::rw_wait(),
+            reader_fallback: ReaderFallback::default(),
+            marker_retention: defaults::marker_retention(),
             migration_timeout: defaults::migration_timeout(),
         }
     }

@@ -16,7 +16,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection as _, Either, Executor as _, Postgres as Db, Transaction};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, Executor as _, Postgres as Db, SqlSafeStr as _, Transaction,
+};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
@@ -24,6 +26,7 @@ use super::error::{Detail, detail, find, raw_loss, verdict};
 use super::operation::guarded;
 use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Stage, Verdict};
+use super::token::{PendingToken, Token};
 use super::topology::NodeId;
 use super::view::{ReadOnly, View};
 
@@ -44,9 +47,44 @@ pub struct Tx {
     /// Taken by `drop` alone.
     lease: Option<Lease>,
     slot: Slot,
+    token: PendingToken,
 }
 
 impl Tx {
+    /// Asks for the position of this transaction in the log, with which
+    /// [`reader_after`](super::Postgres::reader_after) finds a replica that shows what it wrote. Return it from the
+    /// closure; it is known once the transaction has committed, and costs no round trip: the question travels with
+    /// COMMIT.
+    ///
+    /// ```no_run
+    /// # async fn example(ledger: &hafnium_data::postgres::Postgres) -> Result<(), sqlx::Error> {
+    /// let token = ledger
+    ///     .transaction(async |mut tx| -> Result<_, sqlx::Error> {
+    ///         sqlx::query("INSERT INTO orders VALUES (7)").execute(&mut *tx).await?;
+    ///         Ok(tx.token())
+    ///     })
+    ///     .await?;
+    /// let reader = token.get().map_or_else(|| ledger.read_only(), |token| ledger.reader_after(token));
+    /// let found = sqlx::query("SELECT * FROM orders WHERE id = 7").fetch_one(&reader).await?;
+    /// # let _ = found;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token(&self) -> PendingToken {
+        self.token.ask();
+        self.token.clone()
+    }
+
+    /// The node that it is open on.
+    pub(crate) fn node(&self) -> &str {
+        self.lease.as_ref().map_or("", |lease| &lease.node().label)
+    }
+
+    /// The token of this transaction, without asking for it.
+    pub(crate) fn pending(&self) -> PendingToken {
+        self.token.clone()
+    }
+
     /// A transaction within the transaction: rolled back to here unless its own `commit` is called.
     ///
     /// # Errors
@@ -111,7 +149,21 @@ impl View {
     ///
     /// # Errors
     /// As there.
-    pub async fn transaction<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
+    pub async fn transaction<T, E, F, Fut>(&self, body: F) -> Result<T, E>
+    where
+        F: FnMut(Tx) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<sqlx::Error> + StdError + 'static,
+    {
+        let result = self.transact(body).await;
+        if let Some(error) = result.as_ref().err().and_then(|error| find(error)) {
+            self.client.instruments.surfaced(error);
+        }
+        result
+    }
+
+    /// The same for a caller that may not surface the error.
+    pub(crate) async fn transact<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
     where
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
@@ -121,7 +173,7 @@ impl View {
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
         loop {
-            let failed = match self.once(deadline, &mut body).await {
+            let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
                 Ok(value) => {
                     self.client.instruments.ended(started.elapsed(), &Ok(()));
                     return Ok(value);
@@ -133,9 +185,6 @@ impl View {
                 attempts.next(verdict, self.repeatable, failed.node, deadline.remaining())
             });
             let Some(pause) = pause else {
-                if let Some(error) = find(&failed.error) {
-                    self.client.instruments.surfaced(error);
-                }
                 return Err(failed.error);
             };
             self.client.instruments.retries.add(1);
@@ -150,13 +199,18 @@ impl View {
     }
 
     /// One run of the closure in one transaction.
-    async fn once<T, E, F, Fut>(&self, deadline: Deadline, body: &mut F) -> Result<T, Failed<E>>
+    async fn once<T, E, F, Fut>(
+        &self,
+        deadline: Deadline,
+        avoided: &[NodeId],
+        body: &mut F,
+    ) -> Result<T, Failed<E>>
     where
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
-        let acquired = self.client.acquire(self.destination, deadline).await;
+        let acquired = self.client.acquire(self.destination, avoided, deadline).await;
         let mut lease = acquired.map_err(|error| Failed::new(error, None))?;
         let (node, cut) = (lease.node().clone(), lease.cut());
 
@@ -176,9 +230,11 @@ impl View {
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
         let slot = Slot::default();
+        let token = PendingToken::default();
         let tx = Tx {
             lease: Some(lease),
             slot: slot.clone(),
+            token: token.clone(),
         };
         let run = deadline.scope(body(tx));
         let run = async { Ok::<_, sqlx::Error>(run.await) };
@@ -189,7 +245,7 @@ impl View {
         match (ended, returned) {
             (Err(ours), _) => Err(Failed::new(ours, Some(node.id))),
             (Ok(Ok(_)), None) => Err(Failed::new(Detail::TxKept.into(), Some(node.id))),
-            (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline).await {
+            (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline, &token).await {
                 Ok(()) => Ok(value),
                 Err(error) => Err(Failed::new(error, Some(node.id))),
             },
@@ -197,14 +253,28 @@ impl View {
         }
     }
 
-    /// Commits, and makes sure that what is returned tells the outcome by itself.
-    async fn commit(&self, lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+    /// Commits, and makes sure that what is returned tells the outcome by itself. A `token` that was asked for is
+    /// filled by the same message.
+    async fn commit(
+        &self,
+        lease: &mut Lease,
+        deadline: Deadline,
+        token: &PendingToken,
+    ) -> Result<(), sqlx::Error> {
         let (node, cut) = (lease.node().clone(), lease.cut());
-        let mut selected = false;
+        let request = match token.is_asked() {
+            true => AssertSqlSafe(format!("{COMMIT}; {}", Token::QUESTION)).into_sql_str(),
+            false => COMMIT.into_sql_str(),
+        };
+        let mut completed = 0;
         let commit = async {
-            let mut steps = lease.connection().link.fetch_many(COMMIT);
+            let mut steps = lease.connection().link.fetch_many(request);
             while let Some(step) = steps.next().await {
-                selected |= matches!(step?, Either::Left(_));
+                match step? {
+                    Either::Left(_) => completed += 1,
+                    Either::Right(row) if completed == 2 => token.fill(Token::read(&row)),
+                    Either::Right(_) => {}
+                }
             }
             Ok(())
         };
@@ -222,10 +292,19 @@ impl View {
                 lease.settle();
                 return Ok(());
             }
+            // COMMIT was answered, and the token alone is missing. What a node that is deposed meanwhile said does not
+            // count.
+            Err(error) if completed >= 2 && !matches!(detail(&error), Some(Detail::Cut { .. })) => {
+                return Ok(());
+            }
             Err(error) => error,
         };
         // The first part was answered by an error, so that COMMIT itself was not reached.
-        let stage = if selected { Stage::Commit } else { Stage::Statement };
+        let stage = if completed > 0 {
+            Stage::Commit
+        } else {
+            Stage::Statement
+        };
         let verdict = verdict(&error, stage);
         match (verdict.consequence, stage) {
             (Consequence::Suspect, _) => self.client.monitor.suspect(node.id),

@@ -9,11 +9,13 @@ use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Repeatable};
-use super::client::{Client, Destination};
+use super::client::Client;
 use super::error::{of_handle, verdict};
 use super::operation::guarded;
+use super::route::Destination;
 use super::sqlstate::{Stage, Verdict};
 use super::statement::Statement;
+use super::token::Token;
 
 /// A handle with rules of its own, made by [`Postgres::within`](super::Postgres::within) and its like.
 ///
@@ -84,13 +86,32 @@ impl View {
         }
     }
 
-    /// Reads from a replica that is at most `max_lag` behind, else from the primary. Implies
-    /// [`read_only`](Self::read_only).
+    /// Reads from a replica that is at most `max_lag` behind, the least used one, else from the primary (which
+    /// `reader_fallback` of the settings can forbid). What one replica can't answer, such as a query that its replay
+    /// conflicts with (40001), goes to the next, then to the primary. Implies [`read_only`](Self::read_only).
     pub fn reader(&self) -> Self {
         Self {
             destination: Destination::Reader,
             ..self.read_only()
         }
+    }
+
+    /// As [`reader`](Self::reader), and sees what the transaction of `token` wrote: reads from a replica that has
+    /// replayed as much, waits for one no longer than `rw_wait` of the settings, else reads from the primary. A token of
+    /// a timeline before the last failover goes to the primary at once.
+    ///
+    /// Operations fail with [`Detail::ForeignToken`](super::Detail::ForeignToken) when the token is of another cluster.
+    pub fn reader_after(&self, token: Token) -> Self {
+        Self {
+            destination: Destination::ReaderAfter(token),
+            ..self.read_only()
+        }
+    }
+
+    /// A view of the primary without the limits of this one, for work that belongs to no caller. Its statements may be
+    /// repeated.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(self.client.clone()).idempotent()
     }
 
     /// The deadline of an operation that begins now.
@@ -108,7 +129,7 @@ impl View {
         let state = error.as_database_error().and_then(|error| error.code());
         let literal = state.is_some_and(|state| state == "25006");
         let by_rights = match self.destination {
-            Destination::Reader => true,
+            Destination::Reader | Destination::ReaderAfter(_) => true,
             // What amounts to 25006 is not said of a transaction that is read-only by wish.
             Destination::Writer => in_transaction && self.read_only == ReadOnly::Yes && literal,
         };
@@ -131,7 +152,11 @@ impl View {
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
         let result = loop {
-            let mut lease = match self.client.acquire(self.destination, deadline).await {
+            let mut lease = match self
+                .client
+                .acquire(self.destination, attempts.avoided(), deadline)
+                .await
+            {
                 Ok(lease) => lease,
                 Err(error) => break Err(error),
             };

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hafnium_core::Classify;
+use hafnium_core::resilience::full_jitter;
 
-use super::backoff;
 use super::spec::{ConsumerSpec, MissingTopic};
 use super::state::{Problem, State};
 use super::work::RawRecord;
@@ -151,7 +151,7 @@ impl DeadLetters {
     }
 
     async fn pause(&self, attempt: u32) {
-        let pause = backoff::pause(
+        let pause = full_jitter(
             Duration::from_millis(200),
             Duration::from_secs(5),
             attempt,

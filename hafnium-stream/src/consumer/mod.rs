@@ -4,7 +4,6 @@
 //! (one per live key) → a permit → the handler → done, retried, dead-lettered → back to the thread, which commits the
 //! end of the contiguous done prefix.
 
-mod backoff;
 mod component;
 mod dead_letter;
 mod figures;

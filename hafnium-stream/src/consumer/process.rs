@@ -10,13 +10,13 @@ use std::time::SystemTime;
 
 use futures_util::FutureExt;
 use hafnium_core::propagation::Propagation;
+use hafnium_core::resilience::full_jitter;
 use hafnium_core::{BoxFuture, Deadline};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use super::backoff;
 use super::dead_letter::{DeadLetters, Verdict};
 use super::figures::Figures;
 use super::lane::{LaneKey, Lanes};
@@ -209,7 +209,7 @@ impl Workshop {
                 }
                 Disposition::Retry if attempt < self.spec.max_attempts => {
                     let (first, most) = self.spec.backoff;
-                    let pause = backoff::pause(first, most, attempt, fastrand::f64());
+                    let pause = full_jitter(first, most, attempt, fastrand::f64());
                     tracing::debug!(
                         attempt,
                         class = failure.class(),
