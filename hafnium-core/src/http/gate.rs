@@ -129,6 +129,7 @@ impl Gate {
         }
     }
 
+    #[cfg(test)]
     fn counts(&self) -> Counts {
         Counts::of(self.counts.load(Ordering::Acquire))
     }

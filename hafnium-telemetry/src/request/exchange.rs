@@ -8,7 +8,7 @@ use axum::extract::{ConnectInfo, MatchedPath};
 use http::{Request, Response, Version};
 use opentelemetry::trace::Status;
 use tracing::Span;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Observer;
