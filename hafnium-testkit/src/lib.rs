@@ -17,6 +17,8 @@ pub mod kafka;
 #[cfg(feature = "conformance")]
 pub mod load;
 #[cfg(feature = "postgres")]
+pub mod pgbouncer;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod process;
 pub mod proxy;

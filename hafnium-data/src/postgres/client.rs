@@ -16,6 +16,7 @@ use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
 use super::opener::LoginError;
 use super::pool::{Lease, Node};
+use super::pooled::Opening;
 use super::retention::Retention;
 use super::route::{Destination, Route};
 use super::settings::ReaderFallback;
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) instruments: Instruments,
     pub(crate) timeout: Duration,
+    /// How transactions begin.
+    pub(crate) opening: Opening,
     pub(crate) reads: Reads,
     pub(crate) retention: Retention,
     pub(crate) tracker: TaskTracker,
@@ -53,6 +56,7 @@ impl Client {
         monitor: Arc<Monitor>,
         instruments: Instruments,
         timeout: Duration,
+        opening: Opening,
         reads: Reads,
         retention: Retention,
         tracker: TaskTracker,
@@ -61,6 +65,7 @@ impl Client {
             monitor,
             instruments,
             timeout,
+            opening,
             reads,
             retention,
             tracker,
@@ -134,6 +139,31 @@ impl Client {
             }
             if deadline.is_past() {
                 return Err(pool_timeout(&node, begun, refused.as_ref()).into());
+            }
+        }
+    }
+
+    /// The node that `destination` leads to, without a connection.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn settle_on(
+        &self,
+        destination: Destination,
+        deadline: Deadline,
+    ) -> Result<Arc<Node>, sqlx::Error> {
+        let begun = Instant::now();
+        let route = Route {
+            destination,
+            avoided: &[],
+            fallback: self.reads.fallback,
+        };
+        let mut snapshots = self.monitor.watch();
+        loop {
+            if self.is_closed() {
+                return Err(Detail::Closed.into());
+            }
+            if let Some(node) = self.route(&route, &mut snapshots, deadline, begun).await? {
+                return Ok(node);
             }
         }
     }

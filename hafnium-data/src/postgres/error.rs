@@ -118,6 +118,20 @@ pub enum Detail {
     /// BEGIN, COMMIT and their kind on a handle would apply to a connection that the next caller gets.
     #[error("transaction control on a pooled handle; use transaction() instead")]
     TransactionControl,
+    /// An earlier statement on a dedicated connection was given up or lost, so that nothing can follow.
+    #[error("the connection to {node} can't be used any more: a statement on it was given up or lost")]
+    Spent {
+        /// The node.
+        node: String,
+    },
+    /// `prepared_statements` is off, so that there is a pooler which has no sessions to give.
+    #[error(
+        "{what} needs a session of the server, and with prepared_statements = false there is none: use a database entry whose url leads past the pooler"
+    )]
+    NeedsSession {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The client was stopped, or not started yet.
     #[error("the client is closed")]
     Closed,
@@ -145,6 +159,8 @@ impl Detail {
             Self::MarkersMissing => (Outcome::RolledBack, false, Service, "postgres.markers_missing"),
             Self::ForeignToken { .. } => (Outcome::NotRun, false, Fault::Caller, "postgres.foreign_token"),
             Self::TransactionControl => (Outcome::NotRun, false, Service, "postgres.transaction_control"),
+            Self::Spent { .. } => (Outcome::NotRun, false, Service, "postgres.spent"),
+            Self::NeedsSession { .. } => (Outcome::NotRun, false, Service, "postgres.needs_session"),
             Self::Closed => (Outcome::NotRun, false, Service, "postgres.closed"),
         };
         Verdict {

@@ -104,7 +104,7 @@ impl<'c> Executor<'c> for &'c View {
     where
         'c: 'e,
     {
-        let statement = Statement::take(sql);
+        let statement = Statement::to_prepare(sql);
         let parameters: Arc<[PgTypeInfo]> = parameters.into();
         Box::pin(async move {
             self.run(
@@ -128,7 +128,7 @@ impl<'c> Executor<'c> for &'c View {
     where
         'c: 'e,
     {
-        let statement = Statement::take(sql);
+        let statement = Statement::to_prepare(sql);
         Box::pin(async move {
             self.run(
                 statement?,

@@ -16,6 +16,7 @@ use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
 use super::opener::Opener;
 use super::pool::Node;
+use super::pooled::Opening;
 use super::probe::Probe;
 use super::retention::Retention;
 use super::settings::PostgresSettings;
@@ -122,14 +123,22 @@ impl Postgres {
                 milliseconds(settings.server_limit(settings.idle_in_transaction_timeout)),
             ),
         ];
+        let (opening, limits) = match settings.prepared_statements {
+            true => (Opening::plain(), &limits[..]),
+            false => (Opening::pooled(&limits), &[][..]),
+        };
         let budget = target.connect_timeout.unwrap_or(settings.connect_timeout.get());
         let max = settings.max as usize;
         let tracker = TaskTracker::new();
         let (mut nodes, mut probes, mut instruments) = (Vec::new(), Vec::new(), Vec::new());
         for (index, host) in target.hosts.iter().enumerate() {
-            let options = target
-                .connect_options(host, &limits)
+            let mut options = target
+                .connect_options(host, limits)
                 .application_name(&application);
+            if !settings.prepared_statements {
+                // Names do not last, so that none is remembered.
+                options = options.statement_cache_capacity(0);
+            }
             let label = host.to_string();
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
@@ -150,6 +159,7 @@ impl Postgres {
             monitor,
             Instruments::new(cx.metrics(), name),
             settings.timeout.get(),
+            opening,
             Reads {
                 rw_wait: settings.rw_wait.get(),
                 fallback: settings.reader_fallback,
@@ -319,6 +329,13 @@ fn check(settings: &PostgresSettings, target: &Target) -> Result<(), String> {
     }
     if settings.timeout.get().is_zero() || settings.connect_timeout.get().is_zero() {
         return Err("timeout and connect_timeout: must be longer than 0s".to_owned());
+    }
+    if !settings.prepared_statements && target.sets_options() {
+        return Err(
+            "url: parameter \"options\": with prepared_statements = false there is a pooler, which does not pass them on; \
+             use ALTER ROLE … SET instead"
+                .to_owned(),
+        );
     }
     let retention = settings.marker_retention.get();
     if !retention.is_zero() && retention <= settings.timeout.get() {

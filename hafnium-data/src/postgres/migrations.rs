@@ -101,6 +101,10 @@ impl Postgres {
     /// Cancel-safety: dropping the future closes the connection; the migration in flight is rolled back unless it
     /// asked for no transaction.
     pub async fn migrate(&self, migrator: &Migrator) -> Result<Migrated, MigrationError> {
+        self.client()
+            .opening
+            .session("the lock of migrations")
+            .map_err(sqlx::Error::from)?;
         let limit = self.shared.settings.migration_timeout.get();
         let deadline = Deadline::nearest(limit);
         // Named by a lease on the writer; the migration itself must not hold a connection of the pool.

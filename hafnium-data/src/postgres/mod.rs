@@ -16,6 +16,8 @@
 
 mod attempts;
 mod client;
+mod copy;
+mod dedicated;
 mod environment;
 mod error;
 mod exactly_once;
@@ -23,12 +25,14 @@ mod executor;
 mod handle;
 mod instruments;
 mod lifecycle;
+mod listen;
 mod marker;
 mod migrations;
 mod monitor;
 mod opener;
 mod operation;
 mod pool;
+mod pooled;
 mod probe;
 mod reads;
 mod retention;
@@ -42,12 +46,15 @@ mod tenure;
 mod token;
 mod topology;
 mod transaction;
+mod unguarded;
 mod url;
 mod view;
 
+pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;
 pub use handle::Postgres;
+pub use listen::{Event, Listener, Lost};
 pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
@@ -56,3 +63,7 @@ pub use token::{PendingToken, Token, TokenError};
 pub use transaction::Tx;
 pub use url::UrlError;
 pub use view::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/postgres.md")]
+mod guide {}

@@ -112,6 +112,11 @@ impl Opener {
         }
     }
 
+    /// How a login is made now.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
     /// A connection of its own, outside the pool, with `options` changed by `change`.
     pub(crate) async fn open_apart(
         &self,

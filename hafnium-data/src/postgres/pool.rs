@@ -166,6 +166,11 @@ impl Lease {
         self.busy = false;
     }
 
+    /// Whether it would be closed now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
     /// The connection will not serve anyone else.
     pub(crate) fn spoil(&mut self) {
         self.busy = true;

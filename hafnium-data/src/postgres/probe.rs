@@ -93,7 +93,8 @@ impl Probe {
 }
 
 async fn question(link: &mut PgConnection) -> Result<Observation, sqlx::Error> {
-    let row = sqlx::query(QUESTION).fetch_one(link).await?;
+    // As one message, which a pooler can't tear apart.
+    let row = sqlx::raw_sql(QUESTION).fetch_one(link).await?;
     observation(&row)
 }
 

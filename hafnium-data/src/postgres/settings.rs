@@ -50,6 +50,11 @@ pub struct PostgresSettings {
     /// How long the server lets a transaction of ours sit idle; default `timeout` + 1 s. `0s` switches it off.
     #[serde(default)]
     pub idle_in_transaction_timeout: Option<Duration>,
+    /// Whether the server keeps prepared statements for us; default `true`. `false` for a pooler in transaction mode
+    /// that can't: pgbouncer before 1.21, or with `max_prepared_statements = 0`. Then each statement runs in a
+    /// transaction of its own, and what needs a session (`listen`, `acquire`, migrations) is refused.
+    #[serde(default = "defaults::prepared_statements")]
+    pub prepared_statements: bool,
     /// How far behind the primary a replica may be to be read from; default 10 s.
     #[serde(default = "defaults::max_lag")]
     pub max_lag: Duration,
@@ -97,6 +102,9 @@ mod defaults {
     pub(super) fn connect_timeout() -> Duration {
         Duration::from_secs(2)
     }
+    pub(super) fn prepared_statements() -> bool {
+        true
+    }
     pub(super) fn max_lag() -> Duration {
         Duration::from_secs(10)
     }
@@ -123,6 +131,7 @@ impl PostgresSettings {
             application_name: None,
             statement_timeout: None,
             idle_in_transaction_timeout: None,
+            prepared_statements: defaults::prepared_statements(),
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),

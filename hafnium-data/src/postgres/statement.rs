@@ -13,26 +13,65 @@ pub(crate) struct Statement {
     arguments: Option<PgArguments>,
     persistent: bool,
     prepared: Option<PgStatement>,
+    /// It is prepared only, and not run.
+    described: bool,
 }
 
 impl Statement {
     /// # Errors
     /// When an argument could not be encoded, or the statement would begin or end a transaction on a connection that
     /// the next caller gets.
-    pub(crate) fn take<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
+    pub(crate) fn take<'q>(query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
+        Self::of(query)?.without_control()
+    }
+
+    /// For a statement that is prepared only.
+    ///
+    /// # Errors
+    /// As [`Statement::take`].
+    pub(crate) fn to_prepare(sql: SqlStr) -> Result<Self, sqlx::Error> {
+        let described = true;
+        Ok(Self {
+            described,
+            ..Self::take(sql)?
+        })
+    }
+
+    /// The same for a connection that is the caller's alone, on which transactions may begin and end.
+    ///
+    /// # Errors
+    /// When an argument could not be encoded.
+    pub(crate) fn of<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
         let prepared = query.statement().cloned();
         let persistent = query.persistent();
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
-        let statement = Self {
+        Ok(Self {
             sql: query.sql(),
             arguments,
             persistent,
             prepared,
-        };
-        if statement.is_script() || !controls_transaction(statement.sql.as_str()) {
-            Ok(statement)
+            described: false,
+        })
+    }
+
+    fn without_control(self) -> Result<Self, sqlx::Error> {
+        if self.is_script() || !controls_transaction(self.sql.as_str()) {
+            Ok(self)
         } else {
             Err(Detail::TransactionControl.into())
+        }
+    }
+
+    /// Whether it takes more than one message, so that a pooler may send the second one elsewhere.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.arguments.is_some() || self.described
+    }
+
+    /// The same without a name on the server, where another client would meet it.
+    pub(crate) fn unnamed(self) -> Self {
+        Self {
+            persistent: false,
+            ..self
         }
     }
 

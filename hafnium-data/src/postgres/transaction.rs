@@ -25,6 +25,7 @@ use super::attempts::Attempts;
 use super::error::{Detail, detail, find, raw_loss, verdict};
 use super::operation::guarded;
 use super::pool::{Lease, Node};
+use super::pooled::Opening;
 use super::sqlstate::{Consequence, Stage, Verdict};
 use super::token::{PendingToken, Token};
 use super::topology::NodeId;
@@ -214,7 +215,7 @@ impl View {
         let mut lease = acquired.map_err(|error| Failed::new(error, None))?;
         let (node, cut) = (lease.node().clone(), lease.cut());
 
-        let begin = begin(&mut lease, self.read_only);
+        let begin = begin(&mut lease, &self.client.opening, self.read_only);
         let begun = guarded(
             &cut,
             &node.label,
@@ -255,7 +256,7 @@ impl View {
 
     /// Commits, and makes sure that what is returned tells the outcome by itself. A `token` that was asked for is
     /// filled by the same message.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         lease: &mut Lease,
         deadline: Deadline,
@@ -376,7 +377,7 @@ fn before_commit(node: &str, error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
+pub(super) fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
     Detail::LostBeforeCommit {
         node: node.to_owned(),
         reason,
@@ -384,11 +385,12 @@ fn lost_before_commit(node: &str, reason: String) -> sqlx::Error {
     .into()
 }
 
-async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error> {
-    let begin = match read_only {
-        ReadOnly::No => "BEGIN",
-        ReadOnly::Yes => "BEGIN READ ONLY",
-    };
+pub(super) async fn begin(
+    lease: &mut Lease,
+    opening: &Opening,
+    read_only: ReadOnly,
+) -> Result<(), sqlx::Error> {
+    let begin = opening.sql(read_only);
     let connection = lease.connection();
     if connection.nests {
         connection.link.execute(begin).await?;
@@ -402,7 +404,7 @@ async fn begin(lease: &mut Lease, read_only: ReadOnly) -> Result<(), sqlx::Error
 
 /// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
 /// connection is closed. An error that is no [`Detail`] says that the connection was lost.
-async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+pub(super) async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
     let (cut, node) = (lease.cut(), lease.node().clone());
     let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };

@@ -147,11 +147,17 @@ impl Target {
         Ok(())
     }
 
+    /// Whether it names settings of the server.
+    pub(crate) fn sets_options(&self) -> bool {
+        !self.options.is_empty()
+    }
+
     /// What sqlx needs to log in to `host`. Settings of the server that the URL names win over `defaults`.
     pub(crate) fn connect_options(&self, host: &Host, defaults: &[(&str, String)]) -> PgConnectOptions {
         let mut options = PgConnectOptions::new_without_pgpass()
             .port(host.port)
-            .options(defaults.iter().map(|(key, value)| (key, value)));
+            // The server's own since PostgreSQL 12, and poolers refuse parameters that they do not know.
+            .extra_float_digits(None);
         options = if host.name.starts_with('/') {
             options.socket(&host.name)
         } else {
@@ -178,7 +184,13 @@ impl Target {
         if let Some(path) = &self.ssl_key {
             options = options.ssl_client_key(path);
         }
-        options.options(self.options.iter().map(|(key, value)| (key, value)))
+        let defaults = defaults.iter().map(|(key, value)| (*key, value.as_str()));
+        let own = self.options.iter().map(|(key, value)| (&**key, &**value));
+        // Without any, not even an empty one is sent: a pooler would refuse it.
+        for setting in defaults.chain(own) {
+            options = options.options([setting]);
+        }
+        options
     }
 }
 

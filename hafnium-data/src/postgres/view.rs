@@ -162,12 +162,20 @@ impl View {
             };
             let node = lease.node().clone();
             let cut = lease.cut();
-            let running = operation(&mut lease.connection().link, statement.clone());
-            let waited_for = "the reply to a statement";
-            let result = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await;
+            let enclosed = self.client.opening.encloses(&statement);
+            let result = if enclosed {
+                self.enclosed(&mut lease, deadline, statement.clone(), &operation)
+                    .await
+            } else {
+                let running = operation(&mut lease.connection().link, statement.clone());
+                let waited_for = "the reply to a statement";
+                guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await
+            };
             let result = result.map_err(|error| of_handle(&node.label, error));
             let verdict = result.as_ref().err().map(|error| self.verdict(error, false));
-            self.client.judge(&mut lease, verdict.as_ref());
+            if !enclosed {
+                self.client.judge(&mut lease, verdict.as_ref());
+            }
             if statement.is_script() {
                 // It may have left the connection inside a transaction: not for the next caller.
                 lease.spoil();

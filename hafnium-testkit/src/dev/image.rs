@@ -13,7 +13,7 @@ pub struct Image {
 const PINNED: &str = include_str!("../../images.txt");
 
 impl Image {
-    /// The image for `server` (`postgres`, `redis`, `kafka`): the one that `HAFNIUM_TEST_IMAGE_<SERVER>` names, else the
+    /// The image for `server` (`postgres`, `redis`, `kafka`, `pgbouncer`): the one that `HAFNIUM_TEST_IMAGE_<SERVER>` names, else the
     /// official one, pinned with this crate's version. `None` for any other server.
     pub fn of(server: &str) -> Option<Image> {
         let named = std::env::var(format!("HAFNIUM_TEST_IMAGE_{}", server.to_uppercase())).ok();
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn each_server_has_a_pinned_image() {
-        for server in ["postgres", "redis", "kafka"] {
+        for server in ["postgres", "redis", "kafka", "pgbouncer"] {
             let image = Image::parse(&pinned(server).unwrap());
             assert_ne!(image.tag, "latest", "{server} is not pinned");
         }

@@ -1,0 +1,203 @@
+//! LISTEN through failovers, frozen and silent servers: every loss is told, and nothing else is missed.
+
+#![cfg(feature = "postgres")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test may end where it stands, its helpers too"
+)]
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use hafnium_core::secret::Secret;
+use hafnium_core::{Component, Context, Deadline, Stopped};
+use hafnium_data::postgres::{Event, Listener, Lost, Postgres, PostgresSettings};
+use hafnium_testkit::Proxy;
+use hafnium_testkit::postgres::PostgresCluster;
+use tokio::time::Instant;
+
+const LONG: Duration = Duration::from_secs(30);
+
+async fn connect(url: String) -> Postgres {
+    let mut settings = PostgresSettings::new(Secret::new(url));
+    settings.timeout = hafnium_core::config::Duration::from_secs(20);
+    Postgres::connect(settings, &Context::standalone()).await.unwrap()
+}
+
+async fn notify(postgres: &Postgres, text: &str) {
+    sqlx::query("SELECT pg_notify('news', $1)")
+        .bind(text)
+        .execute(&postgres.idempotent())
+        .await
+        .unwrap();
+}
+
+async fn next(listener: &mut Listener) -> Event {
+    tokio::time::timeout(LONG, listener.recv())
+        .await
+        .expect("an event comes")
+        .expect("the client runs")
+}
+
+async fn heard(listener: &mut Listener) -> String {
+    match next(listener).await {
+        Event::Notification(news) => news.payload().to_owned(),
+        other => panic!("no notification: {other:?}"),
+    }
+}
+
+async fn lost(listener: &mut Listener) -> Lost {
+    match next(listener).await {
+        Event::Lost(lost) => {
+            println!("deaf for {:?}: {}; now {}", lost.deaf, lost.reason, lost.node);
+            lost
+        }
+        other => panic!("no loss: {other:?}"),
+    }
+}
+
+/// TCP connections of this process to `port`.
+fn sockets_to(port: u16) -> usize {
+    let own: std::collections::BTreeSet<String> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+        .filter_map(|link| {
+            Some(
+                link.to_str()?
+                    .strip_prefix("socket:[")?
+                    .trim_end_matches(']')
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let remote = format!(":{port:04X}");
+    std::fs::read_to_string("/proc/self/net/tcp")
+        .unwrap()
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.len() > 9 && fields[2].ends_with(&remote) && own.contains(fields[9]))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notifications_come_in_order_and_none_is_lost_by_a_reader_that_gives_up() {
+    let cluster = PostgresCluster::single().await.unwrap();
+    let postgres = connect(cluster.create_database("ledger").await.unwrap()).await;
+    let mut listener = postgres.listen(["news", "Other News"]).await.unwrap();
+    let sender = postgres.clone();
+    let sending = tokio::spawn(async move {
+        for number in 0..200 {
+            notify(&sender, &number.to_string()).await;
+        }
+    });
+    let mut expected = 0;
+    while expected < 200 {
+        // Given up at a random moment, again and again.
+        let patience = Duration::from_micros(fastrand::u64(0..3000));
+        if let Ok(event) = tokio::time::timeout(patience, listener.recv()).await {
+            match event.unwrap() {
+                Event::Notification(news) => assert_eq!(news.payload(), expected.to_string()),
+                other => panic!("{other:?}"),
+            }
+            expected += 1;
+        }
+    }
+    sending.await.unwrap();
+    sqlx::query(r#"NOTIFY "Other News", 'quoted'"#)
+        .execute(&postgres)
+        .await
+        .unwrap();
+    assert_eq!(heard(&mut listener).await, "quoted");
+
+    // It ends with the client, also as a stream.
+    let stopped = postgres.stop(Deadline::after(Duration::from_secs(5))).await;
+    assert_eq!(stopped, Stopped::Clean);
+    assert!(listener.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_tells_the_loss_and_follows_the_primary_after_kill_9() {
+    let cluster = PostgresCluster::builder().standbys(1).start().await.unwrap();
+    let postgres = connect(cluster.create_database("ledger").await.unwrap()).await;
+    let mut listener = postgres.listen(["news"]).await.unwrap();
+    notify(&postgres, "before").await;
+    assert_eq!(heard(&mut listener).await, "before");
+
+    println!("{}", cluster.kill9(0).await.unwrap());
+    println!("{}", cluster.promote(1).await.unwrap());
+    let told = lost(&mut listener).await;
+    assert!(told.node.ends_with(&cluster.port(1).to_string()), "{told:?}");
+    // It listens already when it tells the loss.
+    notify(&postgres, "after").await;
+    assert_eq!(heard(&mut listener).await, "after");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_leaves_a_frozen_primary_with_its_socket() {
+    let cluster = PostgresCluster::builder().standbys(1).start().await.unwrap();
+    let postgres = connect(cluster.create_database("ledger").await.unwrap()).await;
+    let mut listener = postgres.listen(["news"]).await.unwrap();
+    notify(&postgres, "before").await;
+    assert_eq!(heard(&mut listener).await, "before");
+
+    println!("{}", cluster.freeze(0).unwrap());
+    println!("{}", cluster.promote(1).await.unwrap());
+    lost(&mut listener).await;
+    notify(&postgres, "after").await;
+    assert_eq!(heard(&mut listener).await, "after");
+
+    // Only the monitor goes on asking the frozen node, one login at a time: nothing waits for it on an old connection.
+    let end = Instant::now() + Duration::from_secs(10);
+    while sockets_to(cluster.port(0)) > 1 {
+        assert!(Instant::now() < end, "{} sockets", sockets_to(cluster.port(0)));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("{}", cluster.thaw(0).await.unwrap());
+    // What the deposed node says is not heard.
+    let old = cluster.connect(0, "ledger").await.unwrap();
+    old.batch_execute("NOTIFY news, 'deposed'").await.unwrap();
+    notify(&postgres, "at last").await;
+    assert_eq!(heard(&mut listener).await, "at last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_whose_own_connection_ends_or_falls_silent_tells_so() {
+    let cluster = PostgresCluster::single().await.unwrap();
+    cluster.create_database("ledger").await.unwrap();
+    let direct = connect(cluster.url("ledger")).await;
+    let target = format!("127.0.0.1:{}", cluster.port(0));
+    let proxy = Proxy::start(target.parse().unwrap()).unwrap();
+    let through = cluster
+        .url("ledger")
+        .replace(&target, &proxy.address().to_string());
+    let postgres = connect(through).await;
+    let mut listener = postgres.listen(["news"]).await.unwrap();
+
+    let session = cluster.connect(0, "ledger").await.unwrap();
+    let ended = session
+        .query_one(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(ended.get::<_, i64>(0), 1);
+    let told = lost(&mut listener).await;
+    assert!(told.deaf < Duration::from_secs(5), "{told:?}");
+    notify(&direct, "again").await;
+    assert_eq!(heard(&mut listener).await, "again");
+
+    // Silence on the line, without a word to anyone: only the sign of life finds it out.
+    proxy.black_hole();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    notify(&direct, "missed").await;
+    proxy.heal();
+    println!("{:?}", proxy.counters());
+    let told = lost(&mut listener).await;
+    assert!(told.reason.contains("sign of life"), "{told:?}");
+    notify(&direct, "heard").await;
+    assert_eq!(heard(&mut listener).await, "heard");
+}
