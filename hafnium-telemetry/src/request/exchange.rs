@@ -17,8 +17,13 @@ use super::instruments::{Ending, Handles, Kind, known_method};
 
 /// A request under way. Recorded when it is dropped.
 pub(super) struct Exchange {
-    handles: Arc<Handles>,
     span: Span,
+    /// Until it is recorded.
+    underway: Option<Underway>,
+}
+
+struct Underway {
+    handles: Arc<Handles>,
     peer: Option<SocketAddr>,
     request_id: Option<String>,
     begun: Instant,
@@ -46,8 +51,8 @@ impl Exchange {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map(|info| info.0);
         handles.active.add(1);
-        Some(Self {
-            span: span(observer, request, &handles, peer),
+        let span = span(observer, request, &handles, peer);
+        let underway = Some(Underway {
             handles,
             peer,
             request_id: None,
@@ -55,7 +60,8 @@ impl Exchange {
             ending: Ending::Cancelled,
             bytes: 0,
             access_log: observer.access_log,
-        })
+        });
+        Some(Self { span, underway })
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -64,27 +70,55 @@ impl Exchange {
 
     /// The answer began.
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
-        self.ending = Ending::Answered(response.status().as_u16());
+        let Some(underway) = &mut self.underway else {
+            return;
+        };
+        underway.ending = Ending::Answered(response.status().as_u16());
         let id = response.headers().get("x-request-id");
-        self.request_id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        underway.request_id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
     }
 
     /// The service failed instead of answering.
     pub(super) fn failed(&mut self) {
-        self.ending = Ending::Failed;
-    }
-
-    /// A part of the answer's body was handed over.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    /// The answer's body failed.
-    pub(super) fn broke(&mut self) {
-        if let Ending::Answered(status) = self.ending {
-            self.ending = Ending::Broken(status);
+        if let Some(underway) = &mut self.underway {
+            underway.ending = Ending::Failed;
         }
     }
+
+    /// Runs `poll`, which hands over a part of the answer's body, within the span. Where it says that this was the last
+    /// one, the request is recorded while the span is entered anyway.
+    pub(super) fn send<T>(&mut self, poll: impl FnOnce() -> (T, Sent)) -> T {
+        let _entered = self.span.enter();
+        let (polled, sent) = poll();
+        if let Some(underway) = &mut self.underway {
+            match sent {
+                Sent::Nothing => {}
+                Sent::Part(bytes) | Sent::Last(bytes) => underway.bytes += bytes as u64,
+                Sent::Broken => {
+                    if let Ending::Answered(status) = underway.ending {
+                        underway.ending = Ending::Broken(status);
+                    }
+                }
+            }
+        }
+        if let Sent::Last(_) = sent
+            && let Some(underway) = self.underway.take()
+        {
+            underway.record(&self.span);
+        }
+        polled
+    }
+}
+
+/// What one look at the body of an answer gave, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Nothing,
+    Part(usize),
+    /// Nothing comes after it.
+    Last(usize),
+    /// It failed.
+    Broken,
 }
 
 /// What is not useful in every log line of a handler goes to the trace only, where one is exported.
@@ -132,6 +166,16 @@ fn protocol(version: Version) -> &'static str {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if let Some(underway) = self.underway.take() {
+            let _entered = self.span.enter();
+            underway.record(&self.span);
+        }
+    }
+}
+
+impl Underway {
+    /// Within the span: the line is one of its.
+    fn record(self, span: &Span) {
         let taken = self.begun.elapsed();
         let kind = self.handles.kind;
         let route = self.handles.route.as_deref();
@@ -140,19 +184,18 @@ impl Drop for Exchange {
         self.handles.active.add(-1);
         self.handles.record(self.ending, taken.as_secs_f64());
         if let Some(status) = status {
-            self.span.record("http.response.status_code", status);
+            span.record("http.response.status_code", status);
         }
         if let Some(error) = &error {
-            self.span.record("error.type", error.as_str());
+            span.record("error.type", error.as_str());
         }
         // A caller that went away is no failure of this side.
         if error.is_some() && self.ending != Ending::Cancelled {
-            self.span.set_status(Status::error(""));
+            span.set_status(Status::error(""));
         }
         if !self.access_log {
             return;
         }
-        let _entered = self.span.enter();
         tracing::info!(
             target: "hafnium::access",
             {

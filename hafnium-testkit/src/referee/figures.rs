@@ -327,8 +327,9 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!(read["seed"], 7);
         let row = serde_json::json!({"name": "ratio", "case": "steady", "value": 1.2, "unit": "x", "op": ">=",
-            "target": 1.5, "pass": false, "against": "sqlx 0.9"});
+            "target": 1.5, "pass": false, "against": "sqlx 0.9", "interval": [1.1, 1.25]});
         assert_eq!(read["rows"][1], row);
+        assert!(read["rows"][0].get("interval").is_none(), "only where there is one");
         let table = figures.to_string();
         assert!(
             table.find("MISS").unwrap() < table.find("ok  ").unwrap(),
