@@ -66,9 +66,9 @@ bench: ## overhead and head-to-head benchmarks, each with its ratio
 		{ echo "no benchmark is declared yet ([[bench]] in benches/ or a crate)" >&2; exit 1; }
 	cargo bench --workspace --all-features --bench '*'
 
-figures: ## every suite that has targets, many runs each; one summary, misses first
+figures: ## every suite that has targets, many runs each (RUNS=N SEED=S for faults); one summary, misses first
 	@scripts/setup build servers kafka
-	@scripts/figures
+	@scripts/figures $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
 prove: ## remove each guarantee (mutants/*.patch) and show that its test fails
 	@scripts/setup build servers kafka aws

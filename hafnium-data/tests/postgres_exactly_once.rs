@@ -157,6 +157,36 @@ async fn a_closure_that_fails_leaves_its_key_free() {
 }
 
 #[tokio::test]
+async fn a_savepoint_that_is_given_up_takes_neither_the_effect_nor_the_key_with_it() {
+    let postgres = direct("savepoints").await;
+    let done = postgres
+        .exactly_once("a", async |mut tx| -> Result<(), sqlx::Error> {
+            effect(&mut tx, "a", 1).await?;
+            let mut failing = tx.savepoint().await?;
+            let failed = sqlx::query("SELECT 1 / 0").execute(&mut *failing).await;
+            assert_eq!(classify(&failed.unwrap_err()).code(), "postgres.22");
+            failing.rollback().await?;
+            let mut dropped = tx.savepoint().await?;
+            sqlx::query("INSERT INTO effects VALUES ('a', 2)")
+                .execute(&mut *dropped)
+                .await?;
+            drop(dropped);
+            let mut kept = tx.savepoint().await?;
+            sqlx::query("INSERT INTO effects VALUES ('a', 3)")
+                .execute(&mut *kept)
+                .await?;
+            kept.commit().await
+        })
+        .await;
+    assert_eq!(done.unwrap(), Done::Now(()));
+    assert_eq!(effects(&postgres, "a").await, [1, 3]);
+    assert_eq!(
+        act(&postgres, "a", &AtomicU32::new(0)).await.unwrap(),
+        Done::Before
+    );
+}
+
+#[tokio::test]
 async fn of_many_calls_at_once_one_does_it_and_the_others_are_told() {
     let postgres = direct("crowd").await;
     let runs = AtomicU32::new(0);

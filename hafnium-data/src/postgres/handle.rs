@@ -273,7 +273,8 @@ impl Postgres {
     /// again if it certainly did not. The first of several calls at once runs, the others wait for its end.
     ///
     /// Keys are shared by all users of the table and remembered for `marker_retention` (default a week): begin them with
-    /// what they are keys of. What the first call returned is not kept; write what a later call must answer into a table
+    /// what they are keys of. The marker is the first statement of the transaction, so that the closure can't change its
+    /// isolation level; `options` of the URL can. What the first call returned is not kept; write what a later call must answer into a table
     /// of your own, in the closure.
     ///
     /// # Errors

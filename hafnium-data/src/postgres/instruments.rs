@@ -83,8 +83,10 @@ pub(crate) struct NodeInstruments {
     pub(crate) connections: UpDown,
     primary: Gauge,
     standby: Gauge,
+    deposed: Gauge,
     lag: Gauge,
-    pub(crate) deposed: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) failover: Histogram,
 }
 
 impl NodeInstruments {
@@ -102,6 +104,7 @@ impl NodeInstruments {
                 .with(&[pool, at]),
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
+            deposed: role.with(&[pool, at, ("role", "deposed")]),
             lag: metrics
                 .gauge(
                     "hafnium.postgres.replay_lag",
@@ -109,17 +112,26 @@ impl NodeInstruments {
                     "For how long the primary has had what the node has not replayed",
                 )
                 .with(&[pool, at]),
-            deposed: metrics
+            refused: metrics
                 .counter(
-                    "hafnium.postgres.deposed",
-                    "{event}",
-                    "Times a node was cut because it must not take writes",
+                    "hafnium.postgres.deposed_writes_refused",
+                    "{operation}",
+                    "Operations cut off a node that must not take writes any more",
+                )
+                .with(&[pool, at]),
+            failover: metrics
+                .histogram(
+                    "hafnium.postgres.failover.duration",
+                    "s",
+                    "From the loss of the primary until this node took its place",
+                    SECONDS,
                 )
                 .with(&[pool, at]),
         }
     }
 
-    pub(crate) fn role(&self, primary: bool, standby: bool) {
+    pub(crate) fn role(&self, primary: bool, standby: bool, deposed: bool) {
+        self.deposed.set(f64::from(u8::from(deposed)));
         self.primary.set(f64::from(u8::from(primary)));
         self.standby.set(f64::from(u8::from(standby)));
     }

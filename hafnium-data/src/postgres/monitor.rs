@@ -14,9 +14,7 @@ use super::instruments::NodeInstruments;
 use super::pool::Node;
 use super::probe::Probe;
 use super::route::Leader;
-use super::topology::{
-    Action, CutReason, Evidence, FailureKind, NoWriter, NodeId, Phase, Role, Tempo, Topology,
-};
+use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Tempo, Topology};
 
 /// What the router needs to know, republished at each change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,15 +136,7 @@ impl Monitor {
             .node(id)
             .and_then(|node| node.failure())
             .map(|failure| failure.kind);
-        match (topology.tempo(Instant::now()), kind) {
-            // More logins with the wrong password find nothing out and may lock the account.
-            (Tempo::Calm | Tempo::Worn, Some(FailureKind::Refused)) => Duration::from_secs(1),
-            (Tempo::Panic, Some(FailureKind::Refused)) => Duration::from_millis(250),
-            (Tempo::Panic, Some(FailureKind::Busy)) => Duration::from_millis(20),
-            (Tempo::Panic, _) => Duration::from_millis(5),
-            (Tempo::Worn, _) => Duration::from_millis(250),
-            (Tempo::Calm, _) => Duration::from_millis(450 + fastrand::u64(0..=100)),
-        }
+        topology.tempo(Instant::now()).pause(kind)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Topology> {
@@ -165,7 +155,19 @@ impl Monitor {
         for action in actions {
             self.act(action);
         }
+        let fit = topology.node(id).is_some_and(|state| state.fit);
+        if fit && topology.tempo(now) == Tempo::Calm {
+            // A login may have failed since, or a connection been closed.
+            self.keep_warm(id);
+        }
         self.publish(&topology, now);
+    }
+
+    fn keep_warm(&self, id: NodeId) {
+        if let Some(node) = self.node(id) {
+            let open = node.pool.status().size;
+            node.opener.warm(self.warm.saturating_sub(open));
+        }
     }
 
     /// A user of the node saw a lost connection or the like: probe at once, and let others wait for the answer.
@@ -183,8 +185,9 @@ impl Monitor {
                 let (Some(node), Some(instruments)) = (self.node(id), self.instruments.get(id.0)) else {
                     return;
                 };
+                // Each would otherwise have been written, or acknowledged, by a node that must not.
+                instruments.refused.add(node.in_use() as u64);
                 node.cut();
-                instruments.deposed.add(1);
                 match reason {
                     CutReason::Deposed => tracing::warn!(
                         node = node.label,
@@ -204,10 +207,10 @@ impl Monitor {
                     node.drain();
                 }
             }
-            Action::Warm(id) => {
-                if let Some(node) = self.node(id) {
-                    let open = node.pool.status().size;
-                    node.opener.warm(self.warm.saturating_sub(open));
+            Action::Warm(id) => self.keep_warm(id),
+            Action::TookOver(id, gap) => {
+                if let Some(instruments) = self.instruments.get(id.0) {
+                    instruments.failover.record(gap.as_secs_f64());
                 }
             }
         }
@@ -223,7 +226,8 @@ impl Monitor {
             let state = topology.node(node.id);
             let up = state.is_some_and(|state| state.phase == Phase::Up);
             let standby = matches!(state.and_then(|state| state.role()), Some(Role::Standby { .. }));
-            instruments.role(snapshot.writer == Ok(node.id), up && standby);
+            let deposed = up && topology.deposed(node.id);
+            instruments.role(snapshot.writer == Ok(node.id), up && standby, deposed);
             instruments.lag(topology.lag_of(node.id, now));
         }
         let panic = topology.tempo(now) == Tempo::Panic;

@@ -84,8 +84,9 @@ impl Client {
             Reach::Primary => return Ok(None),
             Reach::Beyond => {
                 // Someone has seen a newer primary: find it.
-                if let Ok(writer) = self.monitor.watch().borrow().writer {
-                    self.monitor.suspect(writer);
+                let deposed = self.monitor.watch().borrow().writer;
+                if let Ok(deposed) = deposed {
+                    self.monitor.suspect(deposed);
                 }
                 return Ok(None);
             }

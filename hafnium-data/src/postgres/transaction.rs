@@ -43,7 +43,11 @@ type Slot = Arc<Mutex<Option<Lease>>>;
 /// An open transaction, given to the closure of [`transaction`](super::Postgres::transaction).
 ///
 /// Dereferences to [`PgConnection`]: `.execute(&mut *tx)`. The library begins and ends the transaction; dropping the
-/// `Tx` only says that the closure is done with it.
+/// `Tx` only says that the closure is done with it. It must be gone when the closure's future ends: one that was kept
+/// can't be committed, and the transaction is rolled back ([`Detail::TxKept`](super::Detail::TxKept)).
+///
+/// [`savepoint`](Self::savepoint) is a transaction within it, [`token`](Self::token) tells replicas that have what it
+/// wrote.
 pub struct Tx {
     /// Taken by `drop` alone.
     lease: Option<Lease>,
@@ -86,10 +90,32 @@ impl Tx {
         self.token.clone()
     }
 
-    /// A transaction within the transaction: rolled back to here unless its own `commit` is called.
+    /// A transaction within the transaction: rolled back to here unless its own `commit` is called, which keeps it as a
+    /// part of the whole and makes nothing lasting by itself. A `begin` of sqlx on the `Tx` is the same.
+    ///
+    /// It is also how a statement may fail without the whole: after an error the server refuses everything up to the
+    /// savepoint's end, and goes on from there. Dropped, it is rolled back with the next statement of the `Tx`.
+    ///
+    /// ```no_run
+    /// # async fn example(ledger: &hafnium_data::postgres::Postgres) -> Result<(), sqlx::Error> {
+    /// ledger
+    ///     .transaction(async |mut tx| -> Result<(), sqlx::Error> {
+    ///         let mut attempt = tx.savepoint().await?;
+    ///         match sqlx::query("INSERT INTO names VALUES ('ada')").execute(&mut *attempt).await {
+    ///             Ok(_) => attempt.commit().await?,
+    ///             Err(_) => attempt.rollback().await?,
+    ///         }
+    ///         sqlx::query("UPDATE accounts SET attempts = attempts + 1").execute(&mut *tx).await?;
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Those of the server.
+    ///
+    /// Cancel-safety: dropping the future leaves the transaction to its end; do not go on with the `Tx` after it.
     pub async fn savepoint(&mut self) -> Result<Transaction<'_, Db>, sqlx::Error> {
         self.deref_mut().begin().await
     }

@@ -1,22 +1,26 @@
 //! Rows of figures from runs of one fault in one mode, and how many runs there shall be.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hafnium_testkit::referee::{Figures, Row, Samples};
+
+use super::mix::Pace;
 
 /// How often a fault is made to happen, and from which seed.
 #[derive(Clone, Copy, Debug)]
-pub struct Runs {
-    pub count: u32,
-    pub seed: u64,
+pub(crate) struct Runs {
+    pub(crate) count: u32,
+    pub(crate) seed: u64,
     /// Many runs on a machine that does nothing else, for percentiles; else one for correctness.
-    pub measured: bool,
+    pub(crate) measured: bool,
 }
 
 impl Runs {
     /// One in `cargo test`; `many` where `HAFNIUM_FIGURES` is set. `HAFNIUM_RUNS` and `HAFNIUM_SEED` win.
-    pub fn wanted(many: u32) -> Runs {
+    pub(crate) fn wanted(many: u32) -> Runs {
         let measured = std::env::var_os("HAFNIUM_FIGURES").is_some();
         let number = |name: &str| {
             let text = std::env::var(name).ok()?;
@@ -33,7 +37,7 @@ impl Runs {
     }
 
     /// A seed per run.
-    pub fn seeds(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
         let seed = self.seed;
         (0..u64::from(self.count)).map(move |run| seed + run)
     }
@@ -41,31 +45,33 @@ impl Runs {
 
 /// What one run came to. `None` where the fault does not define it.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    pub lost_acknowledged: Option<u64>,
-    pub doubled: u64,
-    pub stale_reads: u64,
-    pub deposed_acknowledged: Option<u64>,
-    pub past_deadline: u64,
-    pub failed: u64,
-    pub unknown: u64,
-    pub first_write_after_ready: Option<Duration>,
+pub(crate) struct Outcome {
+    pub(crate) lost_acknowledged: Option<u64>,
+    pub(crate) doubled: u64,
+    pub(crate) stale_reads: u64,
+    pub(crate) deposed_acknowledged: Option<u64>,
+    pub(crate) past_deadline: u64,
+    pub(crate) failed: u64,
+    pub(crate) unknown: u64,
+    /// Failed requests that began when the client knew better.
+    pub(crate) failed_after_suspicion: u64,
+    pub(crate) first_write_after_ready: Option<Duration>,
 }
 
 /// The runs of one fault in one mode.
 #[derive(Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// `F1 async`.
-    pub name: String,
+    pub(crate) name: String,
     /// The most requests of one run that may fail.
-    pub may_fail: u64,
+    pub(crate) may_fail: u64,
     /// Whether the first acknowledged write is a figure of this fault.
-    pub timed: bool,
-    pub outcomes: Vec<Outcome>,
+    pub(crate) timed: bool,
+    pub(crate) outcomes: Vec<Outcome>,
 }
 
 impl Case {
-    pub fn new(name: impl Into<String>, may_fail: u64) -> Case {
+    pub(crate) fn new(name: impl Into<String>, may_fail: u64) -> Case {
         Case {
             name: name.into(),
             may_fail,
@@ -74,13 +80,13 @@ impl Case {
         }
     }
 
-    pub fn timed(self) -> Case {
+    pub(crate) fn timed(self) -> Case {
         Case { timed: true, ..self }
     }
 
     /// Counts that must be none are summed over the runs, what is bounded per run is the worst run's. A case of which
     /// a run is missing has no values: not run.
-    pub fn rows(&self, wanted: u32) -> Vec<Row> {
+    pub(crate) fn rows(&self, wanted: u32) -> Vec<Row> {
         let complete = self.outcomes.len() == wanted as usize;
         let value = |value: Option<f64>| value.filter(|_| complete);
         let sum = |of: &dyn Fn(&Outcome) -> Option<u64>| {
@@ -95,17 +101,27 @@ impl Case {
             row("stale_reads", sum(&|run| Some(run.stale_reads)), "reads").exactly(0.0),
             row("past_deadline", sum(&|run| Some(run.past_deadline)), "requests").exactly(0.0),
             row("failed", worst(&|run| run.failed), "requests").at_most(self.may_fail as f64),
-            // What failed otherwise could have been repeated.
             row("unknown", worst(&|run| run.unknown), "requests").at_most(self.may_fail as f64),
+            // What failed otherwise could have been repeated.
+            row(
+                "failed_not_unknown",
+                sum(&|run| Some(run.failed - run.unknown)),
+                "requests",
+            )
+            .exactly(0.0),
+            row(
+                "failed_after_suspicion",
+                sum(&|run| Some(run.failed_after_suspicion)),
+                "requests",
+            )
+            .exactly(0.0),
         ];
-        for (name, of) in [
-            (
-                "lost_acknowledged",
-                &(|run: &Outcome| run.lost_acknowledged) as &dyn Fn(&Outcome) -> _,
-            ),
+        let counted: [(&str, &dyn Fn(&Outcome) -> Option<u64>); 2] = [
+            ("lost_acknowledged", &|run| run.lost_acknowledged),
             ("deposed_acknowledged", &|run| run.deposed_acknowledged),
-        ] {
-            if self.outcomes.iter().any(|run| of(run).is_some()) {
+        ];
+        for (name, of) in counted {
+            if self.outcomes.is_empty() || self.outcomes.iter().any(|run| of(run).is_some()) {
                 rows.push(row(name, sum(of), "writes").exactly(0.0));
             }
         }
@@ -124,14 +140,66 @@ impl Case {
     }
 }
 
-/// One file of rows per case, so that each tells how many runs it is made of.
-static WRITING: Mutex<()> = Mutex::new(());
+/// One test measures at a time.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Writes the rows of a case to the figures of the suite and prints them.
-pub fn write(part: &str, runs: Runs, rows: Vec<Row>) {
+/// Where times are measured, keeps every other test that asks waiting until it is dropped.
+pub(crate) async fn alone() -> Option<tokio::sync::MutexGuard<'static, ()>> {
+    if Runs::wanted(1).measured {
+        Some(ONE.lock().await)
+    } else {
+        None
+    }
+}
+
+/// Makes a fault happen as often as wanted, and writes the rows of its case as a part of the suite's figures.
+///
+/// # Panics
+/// When a run failed, so that the case is not run, and when a row misses its target; but not for a time, because a busy
+/// machine is no defect.
+pub(crate) async fn suite<F>(mut case: Case, many: u32, run: impl Fn(Pace) -> F)
+where
+    F: Future<Output = Outcome>,
+{
+    let runs = Runs::wanted(many);
+    let alone = alone().await;
+    let mut ended_early = 0;
+    for seed in runs.seeds() {
+        println!("{}, seed {seed}", case.name);
+        let pace = if runs.measured {
+            Pace::full(seed)
+        } else {
+            Pace::light(seed)
+        };
+        // A run that ends early leaves its case as not run, and the others their turn.
+        match AssertUnwindSafe(run(pace)).catch_unwind().await {
+            Ok(outcome) => {
+                println!("{}, seed {seed}: {outcome:?}", case.name);
+                case.outcomes.push(outcome);
+            }
+            Err(_printed) => ended_early += 1,
+        }
+    }
+    drop(alone);
+    let rows = case.rows(runs.count);
+    let is_time = |row: &Row| row.name.starts_with("first_write") && row.value.is_some();
+    let missed: Vec<Row> = rows
+        .iter()
+        .filter(|row| !row.pass && !is_time(row))
+        .cloned()
+        .collect();
+    write(&case.name, runs, rows);
+    assert_eq!(ended_early, 0, "{}: runs that came to nothing", case.name);
+    assert!(missed.is_empty(), "{}: {missed:?}", case.name);
+}
+
+/// Writes rows as a part of the suite's figures and prints them. A part per case, so that each tells how many runs it is
+/// made of.
+pub(crate) fn write(part: &str, runs: Runs, rows: Vec<Row>) {
     let mut figures = Figures::part("postgres", part, runs.seed, runs.count);
     rows.into_iter().for_each(|row| figures.add(row));
     println!("{figures}");
+    static WRITING: Mutex<()> = Mutex::new(());
     let _one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     figures.write().unwrap();
 }

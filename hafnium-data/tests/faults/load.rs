@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::{Classify, Outcome};
-use hafnium_data::postgres::{Postgres, View, classify};
+use hafnium_data::postgres::{Postgres, Token, View, classify};
 use hafnium_testkit::Referee;
 use hafnium_testkit::referee::{Ticket, Witness};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::mix::{Kind, Pace};
 use super::report::{Ack, Failure, Report};
 
 /// Requests against one handle until [`Load::stop`].
-pub struct Load {
+pub(crate) struct Load {
     shared: Arc<Shared>,
     workers: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -44,7 +44,7 @@ struct Seen {
 impl Load {
     /// Makes the tables. `payments` lets an id in twice, so that a write that was repeated shows; where writes are
     /// idempotent it does not.
-    pub async fn prepare(postgres: &Postgres, idempotent: bool) -> Result<(), sqlx::Error> {
+    pub(crate) async fn prepare(postgres: &Postgres, idempotent: bool) -> Result<(), sqlx::Error> {
         let unique = if idempotent { "UNIQUE" } else { "" };
         for statement in [
             "CREATE TABLE payments (id bigint NOT NULL, port int NOT NULL DEFAULT inet_server_port())"
@@ -61,7 +61,7 @@ impl Load {
     }
 
     /// Starts the workers on the current runtime.
-    pub fn start(postgres: &Postgres, pace: Pace) -> Load {
+    pub(crate) fn start(postgres: &Postgres, pace: Pace) -> Load {
         let referee = Referee::new();
         let shared = Arc::new(Shared {
             pace,
@@ -83,7 +83,7 @@ impl Load {
     ///
     /// # Panics
     /// When that takes more than 30 s.
-    pub async fn more(&self, count: usize) {
+    pub(crate) async fn more(&self, count: usize) {
         let acknowledged = || self.shared.seen.lock().unwrap().acks.len();
         let goal = acknowledged() + count;
         let end = Instant::now() + Duration::from_secs(30);
@@ -99,7 +99,7 @@ impl Load {
     }
 
     /// Lets no request arrive any more and waits for those under way, which their deadline bounds.
-    pub async fn stop(self) -> Report {
+    pub(crate) async fn stop(self) -> Report {
         self.shared.stop.cancel();
         for worker in self.workers {
             worker.await.unwrap();
@@ -211,26 +211,27 @@ impl Shared {
         Ok(())
     }
 
-    /// Without a receipt nothing is promised, so that only the answer counts.
+    /// Under the token of the own write, which must be seen. Without one nothing is promised, only an answer.
     async fn read_replica(&self, view: &View, own: Option<&Receipt>) -> Result<(), sqlx::Error> {
-        let Some(receipt) = own else {
+        let Some(Receipt { id, token }) = own else {
             return there(&view.reader(), self.newest.load(Ordering::Relaxed))
                 .await
                 .map(drop);
         };
-        there(&receipt.reader(view), receipt.id).await.map(drop)
+        let check = self.witness.read(*id);
+        if there(&view.reader_after(*token), *id).await? {
+            check.found();
+        } else {
+            check.absent();
+        }
+        Ok(())
     }
 }
 
 /// A transaction of this worker, to be read back from a replica.
 struct Receipt {
     id: u64,
-}
-
-impl Receipt {
-    fn reader(&self, view: &View) -> View {
-        view.reader()
-    }
+    token: Token,
 }
 
 fn settle(ticket: Ticket, outcome: Outcome) {
@@ -261,7 +262,7 @@ where
 }
 
 async fn transaction(view: &View, idempotent: bool, id: i64) -> Result<(i32, Option<Receipt>), sqlx::Error> {
-    let port = view
+    let (port, token) = view
         .transaction(async |mut tx| {
             let pair = if idempotent {
                 "INSERT INTO pairs VALUES ($1) ON CONFLICT DO NOTHING"
@@ -269,8 +270,10 @@ async fn transaction(view: &View, idempotent: bool, id: i64) -> Result<(i32, Opt
                 "INSERT INTO pairs VALUES ($1)"
             };
             sqlx::query(pair).bind(id).execute(&mut *tx).await?;
-            insert(&mut *tx, idempotent, id).await
+            let port = insert(&mut *tx, idempotent, id).await?;
+            Ok::<_, sqlx::Error>((port, tx.token()))
         })
         .await?;
-    Ok((port, Some(Receipt { id: id as u64 })))
+    let receipt = token.get().map(|token| Receipt { id: id as u64, token });
+    Ok((port, receipt))
 }

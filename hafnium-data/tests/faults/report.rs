@@ -13,79 +13,79 @@ use super::mix::{Kind, Pace};
 
 /// A write of which the client was told: done.
 #[derive(Clone, Copy, Debug)]
-pub struct Ack {
-    pub id: u64,
-    pub at: Instant,
+pub(crate) struct Ack {
+    pub(crate) id: u64,
+    pub(crate) at: Instant,
     /// Of the server that did it.
-    pub port: i32,
+    pub(crate) port: i32,
 }
 
 /// A request that failed.
 #[derive(Clone, Debug)]
-pub struct Failure {
-    pub number: u64,
-    pub kind: Kind,
-    pub begun: Instant,
-    pub ended: Instant,
-    pub outcome: Outcome,
-    pub code: &'static str,
-    pub text: String,
+pub(crate) struct Failure {
+    pub(crate) number: u64,
+    pub(crate) kind: Kind,
+    pub(crate) begun: Instant,
+    pub(crate) ended: Instant,
+    pub(crate) outcome: Outcome,
+    pub(crate) code: &'static str,
+    pub(crate) text: String,
 }
 
 /// What a load came to.
 #[derive(Debug)]
-pub struct Report {
-    pub pace: Pace,
-    pub referee: Referee,
-    pub requests: u64,
+pub(crate) struct Report {
+    pub(crate) pace: Pace,
+    pub(crate) referee: Referee,
+    pub(crate) requests: u64,
     /// From the arrival of a request to its answer.
-    pub slowest: Duration,
+    pub(crate) slowest: Duration,
     /// Requests that took longer than their deadline and 50 ms.
-    pub past_deadline: u64,
-    pub acks: Vec<Ack>,
-    pub failures: Vec<Failure>,
+    pub(crate) past_deadline: u64,
+    pub(crate) acks: Vec<Ack>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// The rows that servers hold: per id and port of the server that wrote it, how many.
-pub type Rows = BTreeMap<(u64, i32), u64>;
+pub(crate) type Rows = BTreeMap<(u64, i32), u64>;
 
 impl Report {
     /// From `ready` to the first acknowledged write after it, in the referee's book.
-    pub fn first_write_after(&self, ready: std::time::Instant) -> Option<Duration> {
+    pub(crate) fn first_write_after(&self, ready: std::time::Instant) -> Option<Duration> {
         self.referee.first_acknowledged_after(ready)
     }
 
-    pub fn unknown(&self) -> usize {
+    pub(crate) fn unknown(&self) -> usize {
         let unknown = |failure: &&Failure| failure.outcome == Outcome::Unknown;
         self.failures.iter().filter(unknown).count()
     }
 
     /// Failed requests that began after `suspected`, when the client knew better.
-    pub fn failed_late(&self, suspected: Instant) -> usize {
+    pub(crate) fn failed_late(&self, suspected: Instant) -> usize {
         let late = |failure: &&Failure| failure.begun > suspected;
         self.failures.iter().filter(late).count()
     }
 
     /// Writes acknowledged after `switch` by another server than the one at `port`.
-    pub fn deposed_acknowledged(&self, switch: Instant, port: u16) -> usize {
+    pub(crate) fn deposed_acknowledged(&self, switch: Instant, port: u16) -> usize {
         let wrong = |ack: &&Ack| ack.at > switch && ack.port != i32::from(port);
         self.acks.iter().filter(wrong).count()
     }
 
     /// The ids acknowledged by the server at `port`.
-    pub fn acknowledged_by(&self, port: u16) -> BTreeSet<u64> {
+    pub(crate) fn acknowledged_by(&self, port: u16) -> BTreeSet<u64> {
         let by = self.acks.iter().filter(|ack| ack.port == i32::from(port));
         by.map(|ack| ack.id).collect()
     }
 
     /// The referee's verdict on what a server holds.
-    pub fn verdict(&self, rows: &Rows) -> Verdict {
+    pub(crate) fn verdict(&self, rows: &Rows) -> Verdict {
         self.referee
             .verdict(rows.iter().map(|((id, _), count)| (*id, *count)))
     }
 
     /// Failed requests by what was said of them, for people.
-    pub fn failures_in_short(&self) -> String {
+    pub(crate) fn failures_in_short(&self) -> String {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for failure in &self.failures {
             let Failure {
@@ -102,7 +102,7 @@ impl Report {
 }
 
 /// What the table of the load holds on a server.
-pub async fn rows(session: &Session) -> Rows {
+pub(crate) async fn rows(session: &Session) -> Rows {
     let rows = session
         .query("SELECT id, port, count(*) FROM payments GROUP BY id, port", &[])
         .await
@@ -118,7 +118,7 @@ pub async fn rows(session: &Session) -> Rows {
 }
 
 /// The ids of transactions that are there by half.
-pub async fn halves(session: &Session, pace: &Pace) -> BTreeSet<u64> {
+pub(crate) async fn halves(session: &Session, pace: &Pace) -> BTreeSet<u64> {
     let pairs = session.query("SELECT id FROM pairs", &[]).await.unwrap();
     let pairs: BTreeSet<u64> = pairs.iter().map(|row| row.get::<_, i64>(0) as u64).collect();
     let payments: BTreeSet<u64> = rows(session)

@@ -46,7 +46,7 @@ pub(super) struct Credential {
 }
 
 /// How long the harness waits for a login of its own.
-pub(super) const LOGIN: Duration = Duration::from_secs(2);
+pub(super) const LOGIN: Duration = Duration::from_secs(5);
 
 impl PostgresCluster {
     /// Describes a cluster: a primary and two standbys, asynchronous, unless said otherwise.
@@ -131,7 +131,7 @@ impl PostgresCluster {
         format!("postgres://{user}:{password}@{}/{database}", hosts.join(","))
     }
 
-    /// A raw connection to one node as superuser. Opens on the current runtime, within 2 s.
+    /// A raw connection to one node as superuser. Opens on the current runtime, within 5 s.
     ///
     /// # Errors
     /// [`Error::Refused`] with the server's answer, or its silence.

@@ -105,6 +105,8 @@ pub struct Rejoin {
     pub primary: String,
     /// How.
     pub by: RejoinBy,
+    /// Why it could not return with the data it had.
+    pub refused: Option<String>,
     /// From the call until it streamed.
     #[serde(rename = "took_ms", serialize_with = "milliseconds")]
     pub took: Duration,
@@ -207,13 +209,15 @@ impl fmt::Display for Rejoin {
             node,
             primary,
             by,
+            refused,
             took,
         } = self;
-        write!(
-            f,
-            "{node}: streams from {primary} by {by:?} after {} ms",
-            took.as_millis()
-        )
+        let took = took.as_millis();
+        write!(f, "{node}: streams from {primary} by {by:?} after {took} ms")?;
+        match refused {
+            Some(reason) => write!(f, "; its own data would not do: {reason}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -32,15 +32,15 @@ impl PostgresCluster {
             self.nodes[node].process()?.thaw();
             self.stop(node, StopMode::Immediate).await?;
         }
-        let by = match self.return_with_its_data(node, primary).await {
-            Ok(by) => by,
-            Err(_) => {
+        let (by, refused) = match self.return_with_its_data(node, primary).await {
+            Ok(by) => (by, None),
+            Err(error) => {
                 if self.nodes[node].runs() {
                     self.stop(node, StopMode::Immediate).await?;
                 }
                 self.clone_primary(node).await?;
                 self.await_streaming(&[node]).await?;
-                RejoinBy::BaseBackup
+                (RejoinBy::BaseBackup, Some(error.to_string()))
             }
         };
         let streaming = self.streaming().await?;
@@ -50,6 +50,7 @@ impl PostgresCluster {
             node,
             primary,
             by,
+            refused,
             took: start.elapsed(),
         })
     }

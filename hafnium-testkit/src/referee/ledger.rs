@@ -14,7 +14,8 @@ struct Book {
     attempts: Vec<Attempt>,
     /// First acknowledgement of each id.
     acknowledged: HashMap<u64, Instant>,
-    stale_reads: u64,
+    /// What reads missed although it had been acknowledged before.
+    missed: Vec<u64>,
 }
 
 impl Ledger {
@@ -47,12 +48,12 @@ impl Ledger {
         self.book().acknowledged.contains_key(&id)
     }
 
-    pub(crate) fn stale_read(&self) {
-        self.book().stale_reads += 1;
+    pub(crate) fn missed_by_read(&self, id: u64) {
+        self.book().missed.push(id);
     }
 
-    pub(crate) fn stale_reads(&self) -> u64 {
-        self.book().stale_reads
+    pub(crate) fn missed(&self) -> Vec<u64> {
+        self.book().missed.clone()
     }
 
     pub(crate) fn attempts(&self) -> Vec<Attempt> {

@@ -60,7 +60,7 @@ impl Referee {
     /// The verdict, given what was applied: each id found, and how many times. An id may be listed several times,
     /// then its counts add up.
     pub fn verdict(&self, applied: impl IntoIterator<Item = (u64, u64)>) -> Verdict {
-        Verdict::of(&self.ledger.attempts(), self.ledger.stale_reads(), applied)
+        Verdict::of(&self.ledger.attempts(), &self.ledger.missed(), applied)
     }
 
     /// Every attempt so far, in the order of their start: for questions that the verdict does not answer, such as

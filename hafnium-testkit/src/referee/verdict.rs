@@ -29,7 +29,8 @@ pub struct Verdict {
     pub denied: Vec<u64>,
     /// Applied although nobody attempted it.
     pub strange: Vec<u64>,
-    /// Reads that missed what was acknowledged before they began.
+    /// Reads that missed what was acknowledged before they began. What is lost in the end no read could have found: it is
+    /// counted there.
     pub stale: u64,
     /// The longest any attempt waited for its ending, in seconds.
     #[serde(rename = "longest_wait_s", serialize_with = "seconds")]
@@ -46,7 +47,7 @@ struct Told {
 impl Verdict {
     pub(crate) fn of(
         attempts: &[Attempt],
-        stale: u64,
+        missed: &[u64],
         applied: impl IntoIterator<Item = (u64, u64)>,
     ) -> Verdict {
         let mut told: HashMap<u64, Told> = HashMap::new();
@@ -81,17 +82,19 @@ impl Verdict {
             .map(|(id, _)| id)
             .collect();
         strange.sort_unstable();
+        let lost = ids(&|entry| entry.acknowledged && entry.count == 0);
+        let stale = missed.iter().filter(|id| lost.binary_search(id).is_err());
         Verdict {
+            stale: stale.count() as u64,
             attempted: told.len() as u64,
             acknowledged: count(&|entry| entry.acknowledged),
             applied: count(&|entry| entry.count > 0) + strange.len() as u64,
             not_run: count(&|entry| !entry.acknowledged && !entry.unknown),
             unknown: count(&|entry| !entry.acknowledged && entry.unknown),
-            lost: ids(&|entry| entry.acknowledged && entry.count == 0),
+            lost,
             denied: ids(&|entry| !entry.acknowledged && !entry.unknown && entry.count > 0),
             doubled,
             strange,
-            stale,
             longest_wait: attempts.iter().map(Attempt::took).max().unwrap_or_default(),
         }
     }

@@ -25,6 +25,7 @@ pub struct Ticket {
 #[must_use = "a read proves something only with its answer"]
 pub struct ReadCheck {
     ledger: Arc<Ledger>,
+    id: u64,
     acknowledged_before: bool,
 }
 
@@ -45,6 +46,7 @@ impl Witness {
     /// To be called right before a read of `id` that promises to see what was acknowledged before.
     pub fn read(&self, id: u64) -> ReadCheck {
         ReadCheck {
+            id,
             acknowledged_before: self.ledger.is_acknowledged(id),
             ledger: self.ledger.clone(),
         }
@@ -88,7 +90,7 @@ impl ReadCheck {
     /// The read did not return the write: stale, when it had been acknowledged before the read began.
     pub fn absent(self) {
         if self.acknowledged_before {
-            self.ledger.stale_read();
+            self.ledger.missed_by_read(self.id);
         }
     }
 }

@@ -4,8 +4,10 @@
 //! ever showed a higher timeline, and no other server shows the same one. A thawed or resurrected primary still
 //! believes in itself and a standby may even follow it; only the higher timeline of the promoted node tells the truth.
 
+mod failover;
 mod lag;
 mod node;
+mod tempo;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +15,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use failover::Failover;
 use lag::Lag;
 use node::NodeState;
 pub(crate) use node::{Evidence, Failure, FailureKind, Observation, Phase, Role};
+pub(crate) use tempo::Tempo;
 
 /// A node, by its place in the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +34,8 @@ pub(crate) enum Action {
     Drain(NodeId),
     /// The node can be used: keep warm connections to it.
     Warm(NodeId),
+    /// The node takes the writes of another, after so long without a primary.
+    TookOver(NodeId, Duration),
 }
 
 /// Why a node is cut.
@@ -54,17 +60,6 @@ pub(crate) enum NoWriter {
     SplitBrain,
 }
 
-/// How eagerly to probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tempo {
-    /// All is known.
-    Calm,
-    /// Something is suspect: find the primary as fast as can be.
-    Panic,
-    /// Panic did not help for long.
-    Worn,
-}
-
 /// For how long a panic may last.
 const PANIC_LIMIT: Duration = Duration::from_secs(30);
 
@@ -78,6 +73,7 @@ pub(crate) struct Topology {
     highest: Option<u32>,
     split: bool,
     panic_since: Option<Instant>,
+    failover: Failover,
     lag: Lag,
 }
 
@@ -90,6 +86,7 @@ impl Topology {
             highest: None,
             split: false,
             panic_since: Some(now),
+            failover: Failover::default(),
             lag: Lag::new(max_lag),
         }
     }
@@ -117,6 +114,8 @@ impl Topology {
         }
         let lost = before == Phase::Up && after != Phase::Up;
         self.settle(&mut actions);
+        let taken = self.failover.note(self.writer().ok(), now);
+        actions.extend(taken.map(|(id, gap)| Action::TookOver(id, gap)));
         if after == Phase::Up {
             self.note_writer_position(id, asked);
         }
@@ -130,6 +129,7 @@ impl Topology {
         if let Some(node) = self.nodes.get_mut(id.0) {
             let lost = node.phase == Phase::Up;
             node.suspect(now);
+            self.failover.note(self.writer().ok(), now);
             self.keep_tempo(lost, now);
         }
     }

@@ -110,7 +110,8 @@ fn a_promoted_standby_is_the_writer_at_once_and_the_frozen_primary_is_cut() {
     world.tell(A, Evidence::Late);
     let actions = world.tell(B, primary(2, 2));
     assert_eq!(world.topology.writer(), Ok(B));
-    assert_eq!(actions, [Action::Cut(A, CutReason::Deposed)]);
+    let took_over = Action::TookOver(B, Duration::from_millis(10));
+    assert_eq!(actions, [Action::Cut(A, CutReason::Deposed), took_over]);
     // Thawed, it still says primary: nothing changes, and it is not cut again and again.
     assert_eq!(world.tell(A, primary(1, 1)), []);
     assert_eq!(world.topology.writer(), Ok(B));
