@@ -8,7 +8,8 @@ use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::{self, Progress};
 use hafnium_core::{Component, Context, Deadline};
 
-use crate::assembly::assemble;
+use crate::assembly::{Clients, assemble};
+use crate::connections::{self, Demand};
 use crate::ending::Ending;
 use crate::lax;
 use crate::runtime::{self, RuntimeSettings};
@@ -34,17 +35,24 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
         let reached = assembly
             .components
             .iter()
-            .map(|component| reach(component, &context, deadline));
+            .map(|component| reach(component, &assembly.clients, &context, deadline));
         let reached = futures_util::future::join_all(reached).await;
         let mut failed = None;
+        let mut found = Vec::new();
         for (component, result) in assembly.components.iter().zip(reached) {
             match result {
-                Ok(()) => say(&format!("{}: ok", component.name())),
+                Ok(remarks) => {
+                    say(&format!("{}: ok", component.name()));
+                    found.extend(remarks);
+                }
                 Err(ending) => {
                     say(&ending.reason);
                     failed = failed.or(Some(ending));
                 }
             }
+        }
+        for line in connections::lines(&found, config.place().replicas) {
+            say(&line);
         }
         match failed {
             None => Ok(Ending::clean()),
@@ -56,9 +64,19 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
     }))
 }
 
-async fn reach(component: &Arc<dyn Component>, context: &Context, deadline: Deadline) -> Result<(), Ending> {
+/// Starts one component, asks what else there is to know of it, and stops it.
+async fn reach(
+    component: &Arc<dyn Component>,
+    clients: &Clients,
+    context: &Context,
+    deadline: Deadline,
+) -> Result<Option<Demand>, Ending> {
     let one = std::slice::from_ref(component);
     let started = lifecycle::start(one, context, deadline, &Progress::new()).await;
+    let found = match &started {
+        Ok(_) => connections::ask(component.name(), clients).await,
+        Err(_) => None,
+    };
     let stopped = component.stop(Deadline::after(Duration::from_secs(1))).await;
     if !stopped.stragglers().is_empty() {
         return Err(Ending::new(
@@ -66,7 +84,8 @@ async fn reach(component: &Arc<dyn Component>, context: &Context, deadline: Dead
             format!("{}: did not close", component.name()),
         ));
     }
-    Ok(started?)
+    started?;
+    Ok(found)
 }
 
 /// A line of the answer; nobody is left to read it when stdout is closed.

@@ -39,6 +39,7 @@ mod classify;
 mod command;
 mod completions;
 mod config_command;
+mod connections;
 mod declaration;
 mod ending;
 mod guard;

@@ -25,6 +25,10 @@ pub struct Place {
     /// Whether the region takes work.
     #[serde(default)]
     pub role: Role,
+    /// How many replicas run at most, those that a rolling update adds included, where that is decided: `check`
+    /// compares the connections that they open with what the servers allow.
+    #[schemars(range(min = 1))]
+    pub replicas: Option<u32>,
 }
 
 /// Whether a region takes work.

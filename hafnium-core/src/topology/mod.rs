@@ -39,7 +39,7 @@ struct Entry {
 pub struct View {
     /// Its nodes, in an order that does not change from look to look.
     pub nodes: Vec<Node>,
-    /// Why the dependency can't be used at present, without secrets; `None` when it can.
+    /// What is wrong with the dependency at present, without secrets; `None` when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }

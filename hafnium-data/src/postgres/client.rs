@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::credentials::{Credentials, refuses};
 use super::error::{Detail, verdict};
 use super::instruments::Instruments;
 use super::monitor::{Monitor, Snapshot};
@@ -20,6 +21,7 @@ use super::pooled::Opening;
 use super::retention::Retention;
 use super::route::{Destination, Route};
 use super::settings::ReaderFallback;
+use super::slow::SlowStatements;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
@@ -40,7 +42,9 @@ impl Reads {
 /// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
 pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) instruments: Instruments,
+    pub(crate) slow: SlowStatements,
     pub(crate) timeout: Duration,
     /// How transactions begin.
     pub(crate) opening: Opening,
@@ -54,7 +58,9 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(
         monitor: Arc<Monitor>,
+        credentials: Arc<Credentials>,
         instruments: Instruments,
+        slow: SlowStatements,
         timeout: Duration,
         opening: Opening,
         reads: Reads,
@@ -63,7 +69,9 @@ impl Client {
     ) -> Self {
         Self {
             monitor,
+            credentials,
             instruments,
+            slow,
             timeout,
             opening,
             reads,
@@ -122,6 +130,7 @@ impl Client {
                         let lease = Lease::new(object, node.clone());
                         // The node may have been deposed at the same time; then the lease is given back.
                         if route.admits(&snapshots.borrow(), node.id) {
+                            node.opener.occupancy.waited(begun.elapsed());
                             return Ok(lease);
                         }
                     }
@@ -138,6 +147,7 @@ impl Client {
                 () = tokio::time::sleep_until(deadline.instant()) => {}
             }
             if deadline.is_past() {
+                node.opener.occupancy.timed_out();
                 return Err(pool_timeout(&node, begun, refused.as_ref()).into());
             }
         }
@@ -207,11 +217,19 @@ impl Client {
     pub(super) fn login_failed(&self, node: &Node, error: &LoginError) -> Result<(), sqlx::Error> {
         if let sqlx::Error::Database(database) = &*error.0 {
             let state = database.code().unwrap_or_default();
+            // What is open serves on: who waits gets one of those, while the credentials are looked after.
+            if refuses(&error.0) && node.pool.status().size > 0 {
+                return Ok(());
+            }
             if sqlstate::refuses_login(&state) {
+                let keys = match refuses(&error.0) {
+                    true => format!(" (credentials of {})", self.credentials.keys()),
+                    false => String::new(),
+                };
                 return Err(Detail::LoginRefused {
                     node: node.label.clone(),
                     state: state.into_owned(),
-                    message: database.message().to_owned(),
+                    message: format!("{}{keys}", database.message()),
                 }
                 .into());
             }

@@ -8,18 +8,22 @@ use std::time::Duration;
 use hafnium_core::health::{Check, Registration, Status};
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
+use sqlx::ConnectOptions;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Reads};
+use super::credentials::Credentials;
 use super::exactly_once::Done;
 use super::instruments::{Instruments, NodeInstruments};
 use super::monitor::{Monitor, NodeStatus};
+use super::occupancy::Occupancy;
 use super::opener::Opener;
 use super::pool::Node;
 use super::pooled::Opening;
 use super::probe::Probe;
 use super::retention::Retention;
 use super::settings::PostgresSettings;
+use super::slow::SlowStatements;
 use super::tenure::Tenure;
 use super::token::Token;
 use super::topology::NodeId;
@@ -107,6 +111,8 @@ impl Postgres {
         let wrong = |reason: &dyn ToString| StartError::configuration(&component, reason.to_string());
         let target = Target::parse(settings.url.current().expose()).map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let credentials = Credentials::new(&component, &settings, cx.metrics(), name);
+        let credentials = Arc::new(credentials.map_err(|reason| wrong(&reason))?);
 
         let application = target
             .application_name
@@ -134,7 +140,9 @@ impl Postgres {
         for (index, host) in target.hosts.iter().enumerate() {
             let mut options = target
                 .connect_options(host, limits)
-                .application_name(&application);
+                .application_name(&application)
+                // It would log texts with their values; slow ones are told of in `slow`.
+                .disable_statement_logging();
             if !settings.prepared_statements {
                 // Names do not last, so that none is remembered.
                 options = options.statement_cache_capacity(0);
@@ -142,22 +150,33 @@ impl Postgres {
             let label = host.to_string();
             let tenure = Arc::new(Tenure::default());
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
-            let gauge = measured.connections.clone();
-            let opener = Opener::new(options.clone(), budget, tenure.clone(), gauge, tracker.clone());
-            let node = Node::new(NodeId(index), label, opener, tenure, max);
+            let occupancy = Occupancy::new(cx.metrics(), name, &label, max);
+            let id = NodeId(index);
+            let opener = Opener::new(
+                id,
+                options.clone(),
+                credentials.clone(),
+                budget,
+                tenure.clone(),
+                occupancy,
+                tracker.clone(),
+            );
+            let node = Node::new(id, label, opener, tenure, max);
             nodes.push(Arc::new(
                 node.map_err(|error| StartError::failed(&component, error))?,
             ));
-            probes.push(Probe::new(options));
+            probes.push(Probe::new(id, options, credentials.clone()));
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;
         let monitor = Arc::new(Monitor::new(nodes, instruments, warm, settings.max_lag.get()));
-        let check = register(&component, &monitor, cx);
-        let shown = super::shown::register(&component, &monitor, cx.topology());
+        let check = register(&component, &monitor, &credentials, cx);
+        let shown = super::shown::register(&component, &monitor, &credentials, cx.topology());
         let client = Client::new(
             monitor,
+            credentials,
             Instruments::new(cx.metrics(), name),
+            SlowStatements::new(&component, &settings, &tracker),
             settings.timeout.get(),
             opening,
             Reads {
@@ -310,16 +329,22 @@ impl Postgres {
 }
 
 /// Answered from the monitor's memory; holds nothing that would keep the handle alive.
-fn register(component: &str, monitor: &Monitor, cx: &Context) -> Registration {
+fn register(
+    component: &str,
+    monitor: &Monitor,
+    credentials: &Arc<Credentials>,
+    cx: &Context,
+) -> Registration {
     let snapshots = monitor.watch();
+    let credentials = credentials.clone();
     cx.health().register(Check::shared(component), move || {
         let writer = snapshots.borrow().writer;
-        async move {
-            match writer {
-                Ok(_) => Status::Up,
-                Err(reason) => Status::Down(reason.to_string()),
-            }
-        }
+        let status = match (writer, credentials.trouble()) {
+            (Err(reason), _) => Status::Down(reason.to_string()),
+            (Ok(_), Some(trouble)) => Status::Degraded(trouble),
+            (Ok(_), None) => Status::Up,
+        };
+        async move { status }
     })
 }
 

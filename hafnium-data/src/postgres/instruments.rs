@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics, UpDown};
+use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics};
 use hafnium_core::{Classify, Outcome};
 
 use super::error::classify;
@@ -80,7 +80,6 @@ impl Instruments {
 
 /// What is recorded for one node.
 pub(crate) struct NodeInstruments {
-    pub(crate) connections: UpDown,
     primary: Gauge,
     standby: Gauge,
     deposed: Gauge,
@@ -99,9 +98,6 @@ impl NodeInstruments {
             "1 when the node has the role and answers, else 0",
         );
         Self {
-            connections: metrics
-                .up_down("db.client.connection.count", "{connection}", "Open connections")
-                .with(&[pool, at]),
             primary: role.with(&[pool, at, ("role", "primary")]),
             standby: role.with(&[pool, at, ("role", "standby")]),
             deposed: role.with(&[pool, at, ("role", "deposed")]),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hafnium_core::component::BoxFuture;
 use hafnium_core::{Component, Context, Deadline, StartError, Stopped};
 
+use super::credentials::keep;
 use super::handle::Postgres;
 
 /// One try of a start. Short, because only its end tells the probes what is being waited for.
@@ -75,6 +76,17 @@ impl Postgres {
             client
                 .monitor
                 .start(name, probes, tasks, &client.tracker, &client.stop);
+            let (tracker, stop) = (client.tracker.clone(), client.stop.clone());
+            let keeper = keep(
+                client.credentials.clone(),
+                client.monitor.clone(),
+                tracker,
+                stop.clone(),
+            );
+            let keeper = async move {
+                stop.run_until_cancelled(keeper).await;
+            };
+            client.tracker.spawn(tasks.guard(name, keeper));
         }
         let deadline = self.within(limit).deadline();
         let mut snapshots = client.monitor.watch();
@@ -86,10 +98,13 @@ impl Postgres {
             if writer.is_ok() && !client.monitor.writer_is_read_only() {
                 return Ok(());
             }
-            if let Some(reason) = client.monitor.credentials_refused() {
+            if let Some(reason) = client.monitor.credentials_refused()
+                && !client.credentials.looks()
+            {
+                let keys = client.credentials.own_keys();
                 return Err(StartError::configuration(
                     name,
-                    format!("url: login refused: {reason}"),
+                    format!("{keys}: login refused: {reason}"),
                 ));
             }
             if deadline.is_past() {

@@ -15,8 +15,10 @@
 //! a statement is *unknown* even if nothing had been sent, and it gives no access to the socket.
 
 mod attempts;
+mod capacity;
 mod client;
 mod copy;
+mod credentials;
 mod dedicated;
 mod environment;
 mod error;
@@ -29,6 +31,7 @@ mod listen;
 mod marker;
 mod migrations;
 mod monitor;
+mod occupancy;
 mod opener;
 mod operation;
 mod pool;
@@ -40,6 +43,7 @@ mod route;
 mod rows;
 mod settings;
 mod shown;
+mod slow;
 mod sqlstate;
 mod statement;
 mod tenure;
@@ -50,6 +54,7 @@ mod unguarded;
 mod url;
 mod view;
 
+pub use capacity::Capacity;
 pub use dedicated::Dedicated;
 pub use error::{Detail, Error, classify, detail};
 pub use exactly_once::Done;

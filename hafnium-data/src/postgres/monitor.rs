@@ -229,6 +229,7 @@ impl Monitor {
             let deposed = up && topology.deposed(node.id);
             instruments.role(snapshot.writer == Ok(node.id), up && standby, deposed);
             instruments.lag(topology.lag_of(node.id, now));
+            node.opener.occupancy.look(node);
         }
         let panic = topology.tempo(now) == Tempo::Panic;
         if panic && !self.panicking.swap(panic, Ordering::Relaxed) {

@@ -5,14 +5,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hafnium_core::metrics::UpDown;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::credentials::{Credentials, Pair, Seal, refuses};
+use super::occupancy::Occupancy;
 use super::reads::Replayed;
 use super::tenure::{Pass, Tenure};
+use super::topology::NodeId;
 
 /// Logins in flight per node. More would be a storm on a server that has just been promoted.
 const IN_FLIGHT: usize = 8;
@@ -25,25 +28,6 @@ pub(crate) struct Connection {
     pub(crate) nests: bool,
     /// How far its server said it is when it was last asked, as a replica.
     pub(crate) replayed: Option<Replayed>,
-    _counted: Counted,
-}
-
-/// Counts an open connection for as long as it lives.
-struct Counted {
-    gauge: UpDown,
-}
-
-impl Counted {
-    fn new(gauge: &UpDown) -> Self {
-        gauge.add(1);
-        Self { gauge: gauge.clone() }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.gauge.add(-1);
-    }
 }
 
 /// Why a login failed. Shared, because all who wait get the same answer.
@@ -51,12 +35,25 @@ impl Drop for Counted {
 #[error("login failed: {0}")]
 pub(crate) struct LoginError(pub(crate) Arc<sqlx::Error>);
 
+impl LoginError {
+    /// The error of sqlx; of one that others hold too, what it says.
+    fn into_inner(self) -> sqlx::Error {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| std::io::Error::other(shared.to_string()).into())
+    }
+}
+
+/// Tries of one login: with what was in use, with what the keeper found, and with what came meanwhile.
+const TRIES: usize = 3;
+
 /// Opens connections to one node.
 pub(crate) struct Opener {
+    node: NodeId,
+    /// Without user and password.
     options: PgConnectOptions,
+    credentials: Arc<Credentials>,
     budget: Duration,
     tenure: Arc<Tenure>,
-    gauge: UpDown,
+    pub(crate) occupancy: Occupancy,
     tracker: TaskTracker,
     queue: Mutex<Queue>,
 }
@@ -70,17 +67,21 @@ struct Queue {
 
 impl Opener {
     pub(crate) fn new(
+        node: NodeId,
         options: PgConnectOptions,
+        credentials: Arc<Credentials>,
         budget: Duration,
         tenure: Arc<Tenure>,
-        gauge: UpDown,
+        occupancy: Occupancy,
         tracker: TaskTracker,
     ) -> Self {
         Self {
+            node,
             options,
+            credentials,
             budget,
             tenure,
-            gauge,
+            occupancy,
             tracker,
             queue: Mutex::default(),
         }
@@ -114,15 +115,38 @@ impl Opener {
 
     /// How a login is made now.
     pub(crate) fn options(&self) -> PgConnectOptions {
-        self.options.clone()
+        self.credentials.sign(&self.options)
     }
 
     /// A connection of its own, outside the pool, with `options` changed by `change`.
     pub(crate) async fn open_apart(
         &self,
-        change: impl FnOnce(PgConnectOptions) -> PgConnectOptions,
+        change: impl Fn(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        change(self.options.clone()).connect().await
+        let admission = self.credentials.admission(self.node, &self.options).await;
+        let (options, seal) = admission.map_err(LoginError::into_inner)?;
+        match change(options).connect().await {
+            Err(error) if refuses(&error) => {
+                let error = Arc::new(error);
+                self.credentials.refused(self.node, &seal, &error);
+                let admission = self.credentials.admission(self.node, &self.options).await;
+                let (options, _) = admission.map_err(LoginError::into_inner)?;
+                change(options).connect().await
+            }
+            done => done,
+        }
+    }
+
+    /// Whether the node lets `pair` in. The connection is closed again.
+    pub(crate) async fn try_login(&self, pair: &Pair) -> Result<(), sqlx::Error> {
+        self.connect(&pair.sign(&self.options)).await.map(drop)
+    }
+
+    /// Opens one connection without a caller; it serves whoever wants one next.
+    pub(crate) async fn open_ahead(&self) -> Result<(), LoginError> {
+        let connection = self.log_in().await?;
+        Self::deliver(&mut self.queue(), connection);
+        Ok(())
     }
 
     /// Opens connections without a caller until there are `count` spares, or as many as may be in flight.
@@ -196,25 +220,58 @@ impl Opener {
     }
 
     async fn log_in(&self) -> Result<Connection, LoginError> {
+        let begun = Instant::now();
         let pass = self.tenure.pass();
-        let login = tokio::time::timeout(self.budget, self.options.connect());
-        let link = tokio::select! {
-            biased;
-            () = pass.cut().cancelled() => Err(sqlx::Error::Io(std::io::Error::other("the node was cut"))),
-            result = login => result.unwrap_or_else(|_| {
-                let silent = format!("no answer to the login within {:?}", self.budget);
-                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
-            }),
+        let cut = pass.cut().clone();
+        let login = async {
+            let mut tried = 1;
+            loop {
+                match self.try_sealed().await {
+                    // The next try waits until the keeper found out what works.
+                    Err(error) if refuses(&error.0) && tried < TRIES => tried += 1,
+                    result => return result,
+                }
+            }
         };
-        match link {
-            Ok(link) => Ok(Connection {
-                link,
-                pass,
-                nests: false,
-                replayed: None,
-                _counted: Counted::new(&self.gauge),
-            }),
-            Err(error) => Err(LoginError(Arc::new(error))),
+        let (link, seal) = tokio::select! {
+            biased;
+            () = cut.cancelled() => {
+                Err(LoginError(Arc::new(std::io::Error::other("the node was cut").into())))
+            }
+            result = login => result,
+        }?;
+        self.occupancy.opened(begun.elapsed());
+        Ok(Connection {
+            link,
+            pass: pass.sealed(seal),
+            nests: false,
+            replayed: None,
+        })
+    }
+
+    /// One login with the credentials in use.
+    async fn try_sealed(&self) -> Result<(PgConnection, Seal), LoginError> {
+        let (options, seal) = self.credentials.admission(self.node, &self.options).await?;
+        match self.connect(&options).await {
+            Ok(link) => {
+                self.credentials.accepted(self.node, &seal);
+                Ok((link, seal))
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                if refuses(&error) {
+                    self.credentials.refused(self.node, &seal, &error);
+                }
+                Err(LoginError(error))
+            }
         }
+    }
+
+    async fn connect(&self, options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+        let login = tokio::time::timeout(self.budget, options.connect());
+        login.await.unwrap_or_else(|_| {
+            let silent = format!("no answer to the login within {:?}", self.budget);
+            Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
+        })
     }
 }

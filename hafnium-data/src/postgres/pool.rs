@@ -90,7 +90,8 @@ impl Node {
         self.sweep();
     }
 
-    fn sweep(&self) {
+    /// Closes the idle connections that may not be given out again.
+    pub(crate) fn sweep(&self) {
         let stale = self
             .pool
             .retain(|connection, _| self.tenure.admits(&connection.pass));

@@ -1,14 +1,16 @@
 //! The probe: one connection of its own per node, one query, short budgets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions, Row};
 use tokio::time::Instant;
 
+use super::credentials::{Credentials, Seal, refuses};
 use super::error::verdict;
 use super::sqlstate::{self, Consequence, Stage};
-use super::topology::{Evidence, Failure, FailureKind, Observation, Role};
+use super::topology::{Evidence, Failure, FailureKind, NodeId, Observation, Role};
 
 /// For a new probe connection: TCP, TLS, authentication and the answer.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -28,13 +30,18 @@ SELECT pg_is_in_recovery(), \
 
 /// Asks one node, keeping its connection warm between questions.
 pub(crate) struct Probe {
+    node: NodeId,
+    /// Without user and password.
     options: PgConnectOptions,
-    link: Option<PgConnection>,
+    credentials: Arc<Credentials>,
+    link: Option<(PgConnection, Seal)>,
 }
 
 impl Probe {
-    pub(crate) fn new(options: PgConnectOptions) -> Self {
+    pub(crate) fn new(node: NodeId, options: PgConnectOptions, credentials: Arc<Credentials>) -> Self {
         Self {
+            node,
+            credentials,
             options: options.disable_statement_logging(),
             link: None,
         }
@@ -44,11 +51,21 @@ impl Probe {
     ///
     /// Cancel-safety: dropping it gives up the probe connection only.
     pub(crate) async fn ask(&mut self, mut tell: impl FnMut(Instant, Evidence)) {
-        let asked = Instant::now();
-        let Some(mut link) = self.link.take() else {
+        let mut asked = Instant::now();
+        let mut kept = self.link.take();
+        if kept.as_ref().is_some_and(|(_, seal)| !seal.is_current()) {
+            // Its credentials were replaced. What a lagging standby refuses must not look like a failure.
+            if let Ok(Ok((link, seal, seen))) = tokio::time::timeout(BUDGET, self.connect()).await {
+                self.link = Some((link, seal));
+                tell(asked, Evidence::Seen(seen));
+                return;
+            }
+            asked = Instant::now();
+        }
+        let Some((mut link, seal)) = kept.take() else {
             let evidence = match tokio::time::timeout(BUDGET, self.connect()).await {
-                Ok(Ok((link, seen))) => {
-                    self.link = Some(link);
+                Ok(Ok((link, seal, seen))) => {
+                    self.link = Some((link, seal));
                     Evidence::Seen(seen)
                 }
                 Ok(Err(error)) => Evidence::Failed(failure(&error)),
@@ -76,7 +93,7 @@ impl Probe {
         };
         match answered {
             Some(Ok(seen)) => {
-                self.link = Some(link);
+                self.link = Some((link, seal));
                 tell(asked, Evidence::Seen(seen));
             }
             Some(Err(error)) => tell(asked, Evidence::Failed(failure(&error))),
@@ -85,10 +102,18 @@ impl Probe {
         }
     }
 
-    async fn connect(&self) -> Result<(PgConnection, Observation), sqlx::Error> {
-        let mut link = self.options.connect().await?;
+    async fn connect(&self) -> Result<(PgConnection, Seal, Observation), Arc<sqlx::Error>> {
+        let admission = self.credentials.admission_now(self.node, &self.options);
+        let (options, seal) = admission.map_err(|error| error.0)?;
+        let link = options.connect().await.map_err(Arc::new);
+        if let Err(error) = &link
+            && refuses(error)
+        {
+            self.credentials.refused(self.node, &seal, error);
+        }
+        let mut link = link?;
         let seen = question(&mut link).await?;
-        Ok((link, seen))
+        Ok((link, seal.apart(), seen))
     }
 }
 

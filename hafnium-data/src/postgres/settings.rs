@@ -1,7 +1,7 @@
 //! The settings of one database: section `postgres`, named instances such as `postgres.ledger`.
 
 use hafnium_core::config::{Alias, Composed, Duration, Section};
-use hafnium_core::secret::Secret;
+use hafnium_core::secret::{Login, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -23,9 +23,19 @@ pub struct PostgresSettings {
     /// Where the database is: `postgres://user:password@a:5432,b:5432,c:5432/name`. Name every node; which one is
     /// the primary is found out. Characters with a meaning in URLs are percent-encoded. libpq's `PGHOST`, `PGPORT`,
     /// `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and so on make it where nothing else does, and complete what it
-    /// leaves out.
+    /// leaves out. A new user and password, here or in the keys below, are used as soon as they come.
     #[schemars(extend("x-url-schemes" = ["postgres", "postgresql"]))]
     pub url: Secret,
+    /// User and password together, from where they change together: `vault-db:role`, `vault-static:role`, or a document
+    /// with `username` and `password` (`aws-sm:name`, `file:/path`). The URL names neither then.
+    #[serde(default)]
+    pub login: Option<Login>,
+    /// The user, where it is kept apart from the URL.
+    #[serde(default)]
+    pub user: Option<Secret>,
+    /// The password or token, where it is kept apart from the URL.
+    #[serde(default)]
+    pub password: Option<Secret>,
     /// Connections per node and process; default 10. All replicas of all services together must stay below the
     /// server's `max_connections`.
     #[serde(default = "defaults::max")]
@@ -50,6 +60,14 @@ pub struct PostgresSettings {
     /// How long the server lets a transaction of ours sit idle; default `timeout` + 1 s. `0s` switches it off.
     #[serde(default)]
     pub idle_in_transaction_timeout: Option<Duration>,
+    /// From when on a statement is slow: a line in the log tells of it, with its text but without any value, how long
+    /// it waited and how long it ran; default 1 s. `0s` switches it off.
+    #[serde(default = "defaults::slow_statement")]
+    pub slow_statement: Duration,
+    /// Whether the log also tells the plan of slow statements, of one every ten seconds at most; default false. Asked
+    /// by a plain `EXPLAIN` on a connection of its own, which executes nothing.
+    #[serde(default)]
+    pub slow_statement_plan: bool,
     /// Whether the server keeps prepared statements for us; default `true`. `false` for a pooler in transaction mode
     /// that can't: pgbouncer before 1.21, or with `max_prepared_statements = 0`. Then each statement runs in a
     /// transaction of its own, and what needs a session (`listen`, `acquire`, migrations) is refused.
@@ -102,6 +120,9 @@ mod defaults {
     pub(super) fn connect_timeout() -> Duration {
         Duration::from_secs(2)
     }
+    pub(super) fn slow_statement() -> Duration {
+        Duration::from_secs(1)
+    }
     pub(super) fn prepared_statements() -> bool {
         true
     }
@@ -124,6 +145,9 @@ impl PostgresSettings {
     pub fn new(url: Secret) -> Self {
         Self {
             url,
+            login: None,
+            user: None,
+            password: None,
             max: defaults::max(),
             warm: defaults::warm(),
             timeout: defaults::timeout(),
@@ -131,6 +155,8 @@ impl PostgresSettings {
             application_name: None,
             statement_timeout: None,
             idle_in_transaction_timeout: None,
+            slow_statement: defaults::slow_statement(),
+            slow_statement_plan: false,
             prepared_statements: defaults::prepared_statements(),
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),

@@ -4,21 +4,31 @@ use std::sync::{Arc, Weak};
 
 use hafnium_core::topology::{Node, NodeState, Pool, Registration, Topology, View};
 
+use super::credentials::Credentials;
 use super::monitor::{Monitor, NodeStatus};
 
 /// Shows the nodes that `monitor` watches, for as long as it lives.
-pub(crate) fn register(component: &str, monitor: &Arc<Monitor>, topology: &Topology) -> Registration {
+pub(crate) fn register(
+    component: &str,
+    monitor: &Arc<Monitor>,
+    credentials: &Arc<Credentials>,
+    topology: &Topology,
+) -> Registration {
     let monitor: Weak<Monitor> = Arc::downgrade(monitor);
+    let credentials = credentials.clone();
     topology.register(component, "postgres", move || match monitor.upgrade() {
-        Some(monitor) => view(&monitor),
+        Some(monitor) => view(&monitor, &credentials),
         None => View::new().trouble("stopped"),
     })
 }
 
-fn view(monitor: &Monitor) -> View {
+fn view(monitor: &Monitor, credentials: &Credentials) -> View {
     let view = View::new().nodes(monitor.statuses().iter().map(node));
     match monitor.watch().borrow().writer {
-        Ok(_) => view,
+        Ok(_) => match credentials.trouble() {
+            Some(trouble) => view.trouble(trouble),
+            None => view,
+        },
         Err(reason) => view.trouble(reason.to_string()),
     }
 }

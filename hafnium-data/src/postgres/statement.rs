@@ -62,6 +62,21 @@ impl Statement {
         }
     }
 
+    /// The text, with whatever values stand in it.
+    pub(crate) fn text(&self) -> &str {
+        self.sql.as_str()
+    }
+
+    /// Whether the server makes a plan for it.
+    pub(crate) fn has_plan(&self) -> bool {
+        let word = after_comments(self.text())
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .next()
+            .unwrap_or_default();
+        let planned = ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE"];
+        !self.is_script() && planned.iter().any(|one| word.eq_ignore_ascii_case(one))
+    }
+
     /// Whether it takes more than one message, so that a pooler may send the second one elsewhere.
     pub(crate) fn is_prepared(&self) -> bool {
         self.arguments.is_some() || self.described
@@ -116,7 +131,7 @@ fn after_comments(sql: &str) -> &str {
 }
 
 /// How long the comment is that `sql` begins with. As in the standard, and other than in C, they nest.
-fn block_comment(sql: &str) -> usize {
+pub(crate) fn block_comment(sql: &str) -> usize {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(mark) = sql[at..].find(['/', '*']) {
         at += mark;

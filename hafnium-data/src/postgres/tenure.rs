@@ -1,8 +1,11 @@
-//! Whether a connection may still be used: it holds a pass of its node's tenure, and the node can end the tenure.
+//! Whether a connection may still be used: it holds a pass of its node's tenure, and the node can end the tenure; and
+//! it was opened with a user and a password that are still in use.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+
+use super::credentials::Seal;
 
 /// The present tenure of one node.
 #[derive(Debug, Default)]
@@ -15,12 +18,21 @@ pub(crate) struct Tenure {
 pub(crate) struct Pass {
     epoch: u64,
     cut: CancellationToken,
+    seal: Option<Seal>,
 }
 
 impl Pass {
     /// Cancelled when every operation under this pass must end.
     pub(crate) fn cut(&self) -> &CancellationToken {
         &self.cut
+    }
+
+    /// The pass of a connection that was opened with the credentials of `seal`.
+    pub(crate) fn sealed(self, seal: Seal) -> Self {
+        Self {
+            seal: Some(seal),
+            ..self
+        }
     }
 }
 
@@ -33,6 +45,7 @@ impl Tenure {
     /// Whether a connection with `pass` may be given out again.
     pub(crate) fn admits(&self, pass: &Pass) -> bool {
         self.pass.lock().unwrap_or_else(PoisonError::into_inner).epoch == pass.epoch
+            && pass.seal.as_ref().is_none_or(Seal::holds)
     }
 
     /// No connection from before is given out again; operations in flight go on.

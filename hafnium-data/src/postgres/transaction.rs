@@ -202,7 +202,9 @@ impl View {
         loop {
             let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
                 Ok(value) => {
-                    self.client.instruments.ended(started.elapsed(), &Ok(()));
+                    let took = started.elapsed();
+                    self.client.instruments.ended(took, &Ok(()));
+                    self.client.slow.tell_transaction(took);
                     return Ok(value);
                 }
                 Err(failed) => failed,

@@ -50,12 +50,10 @@ pub enum UrlError {
     },
 }
 
-/// A parsed URL. Has no `Debug`, because it holds the password.
+/// A parsed URL without its user and password, which may change: [`login`] reads them.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) hosts: Vec<Host>,
-    pub(crate) user: Option<String>,
-    password: Option<String>,
     database: Option<String>,
     ssl_mode: Option<PgSslMode>,
     ssl_root_cert: Option<String>,
@@ -68,18 +66,15 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn parse(url: &str) -> Result<Self, UrlError> {
-        let rest = url
-            .strip_prefix("postgres://")
-            .or_else(|| url.strip_prefix("postgresql://"))
-            .ok_or(UrlError::Scheme)?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        let Parts {
+            hosts,
+            database,
+            query,
+            ..
+        } = Parts::of(url)?;
+        login(url)?;
         let mut target = Self {
             hosts: hosts.split(',').map(host).collect::<Result<_, _>>()?,
-            user: non_empty(decode(user)?),
-            password: non_empty(decode(password)?),
             database: non_empty(decode(database)?),
             ssl_mode: None,
             ssl_root_cert: None,
@@ -152,7 +147,7 @@ impl Target {
         !self.options.is_empty()
     }
 
-    /// What sqlx needs to log in to `host`. Settings of the server that the URL names win over `defaults`.
+    /// What sqlx needs to log in to `host`, apart from who logs in. Settings of the server that the URL names win over `defaults`.
     pub(crate) fn connect_options(&self, host: &Host, defaults: &[(&str, String)]) -> PgConnectOptions {
         let mut options = PgConnectOptions::new_without_pgpass()
             .port(host.port)
@@ -163,12 +158,6 @@ impl Target {
         } else {
             options.host(&host.name)
         };
-        if let Some(user) = &self.user {
-            options = options.username(user);
-        }
-        if let Some(password) = &self.password {
-            options = options.password(password);
-        }
         if let Some(database) = &self.database {
             options = options.database(database);
         }
@@ -192,6 +181,54 @@ impl Target {
         }
         options
     }
+}
+
+/// A URL in its parts, as they are written.
+#[derive(PartialEq, Eq)]
+struct Parts<'a> {
+    user: &'a str,
+    password: &'a str,
+    hosts: &'a str,
+    database: &'a str,
+    query: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(url: &'a str) -> Result<Self, UrlError> {
+        let rest = url
+            .strip_prefix("postgres://")
+            .or_else(|| url.strip_prefix("postgresql://"))
+            .ok_or(UrlError::Scheme)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        Ok(Self {
+            user,
+            password,
+            hosts,
+            database,
+            query,
+        })
+    }
+}
+
+/// The user and the password that a URL names.
+pub(crate) fn login(url: &str) -> Result<(Option<String>, Option<String>), UrlError> {
+    let Parts { user, password, .. } = Parts::of(url)?;
+    Ok((non_empty(decode(user)?), non_empty(decode(password)?)))
+}
+
+/// Whether two URLs differ in nothing but the user and the password.
+pub(crate) fn same_place(one: &str, other: &str) -> bool {
+    let place = |url| {
+        Parts::of(url).map(|parts| Parts {
+            user: "",
+            password: "",
+            ..parts
+        })
+    };
+    matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn non_empty(text: String) -> Option<String> {
@@ -309,8 +346,10 @@ mod tests {
         let target = Target::parse(url).unwrap();
         let hosts: Vec<_> = target.hosts.iter().map(ToString::to_string).collect();
         assert_eq!(hosts, ["a:5433", "b:5432", "[::1]:5434"]);
-        assert_eq!(target.user.as_deref(), Some("app"));
-        assert_eq!(target.password.as_deref(), Some("p@ss/w"));
+        assert_eq!(
+            login(url).unwrap(),
+            (Some("app".to_owned()), Some("p@ss/w".to_owned()))
+        );
         assert_eq!(target.database.as_deref(), Some("ledger"));
         assert_eq!(target.application_name.as_deref(), Some("risk"));
         assert_eq!(target.connect_timeout, Some(Duration::from_secs(3)));
@@ -339,6 +378,24 @@ mod tests {
         ] {
             let error = error(&format!("postgres://app@a/db?{query}")).to_string();
             assert!(error.contains(word), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_url_without_its_user_and_password() {
+        let place = "postgres://one:first@a,b:5433/db?sslmode=disable";
+        assert!(same_place(
+            place,
+            "postgres://two:sec%40nd@a,b:5433/db?sslmode=disable"
+        ));
+        assert!(same_place(place, "postgresql://a,b:5433/db?sslmode=disable"));
+        for other in [
+            "postgres://one:first@a/db?sslmode=disable",
+            "postgres://one:first@a,b:5433/other?sslmode=disable",
+            "postgres://one:first@a,b:5433/db",
+            "mysql://one:first@a,b:5433/db?sslmode=disable",
+        ] {
+            assert!(!same_place(place, other), "{other}");
         }
     }
 

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::error::{of_handle, verdict};
 use super::operation::guarded;
 use super::route::Destination;
+use super::slow::{Rows, Took};
 use super::sqlstate::{Stage, Verdict};
 use super::statement::Statement;
 use super::token::Token;
@@ -142,7 +143,7 @@ impl View {
 
     /// Runs `statement` by `operation`, again where that is safe, until the deadline. `begun` says whether a part of
     /// the result was given to the caller already, after which nothing is repeated.
-    pub(crate) async fn run<T>(
+    pub(crate) async fn run<T: Rows>(
         &self,
         statement: Statement,
         begun: impl Fn() -> bool,
@@ -151,6 +152,7 @@ impl View {
         let started = Instant::now();
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
+        let mut last = None;
         let result = loop {
             let mut lease = match self
                 .client
@@ -162,6 +164,7 @@ impl View {
             };
             let node = lease.node().clone();
             let cut = lease.cut();
+            let begins = Instant::now();
             let enclosed = self.client.opening.encloses(&statement);
             let result = if enclosed {
                 self.enclosed(&mut lease, deadline, statement.clone(), &operation)
@@ -171,6 +174,7 @@ impl View {
                 let waited_for = "the reply to a statement";
                 guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, running).await
             };
+            last = Some((node.clone(), begins.elapsed()));
             let result = result.map_err(|error| of_handle(&node.label, error));
             let verdict = result.as_ref().err().map(|error| self.verdict(error, false));
             if !enclosed {
@@ -194,7 +198,14 @@ impl View {
                 None => break result,
             }
         };
-        self.client.instruments.ended(started.elapsed(), &result);
+        let all = started.elapsed();
+        self.client.instruments.ended(all, &result);
+        if self.client.slow.is_slow(all) {
+            let ran = last.as_ref().map_or(Duration::ZERO, |(_, ran)| *ran);
+            let rows = result.as_ref().ok().and_then(Rows::rows);
+            let node = last.as_ref().map(|(node, _)| node);
+            self.client.slow.tell(&statement, node, Took { all, ran }, rows);
+        }
         result
     }
 }

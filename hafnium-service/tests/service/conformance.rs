@@ -25,6 +25,10 @@ fn main() -> ExitCode {
         |service: Service| service.consumer("payments", |one| one.topic("payments").group("conformance"));
     match case.as_str() {
         "database" => service.postgres("ledger", |ledger| ledger).run(serve),
+        "databases" => service
+            .postgres("ledger", |ledger| ledger)
+            .postgres("audit", |audit| audit)
+            .run(naming),
         "migrating" => service
             .postgres("ledger", |ledger| ledger.migrations(&MIGRATIONS))
             .upstream("scoring", |scoring| scoring)
@@ -101,6 +105,22 @@ async fn serve(app: hafnium::App) -> Result<(), SetupError> {
             "/echo",
             post(async |Json(value): Json<serde_json::Value>| Json(value)),
         );
+    app.serve(routes);
+    Ok(())
+}
+
+/// Tells which database a declared name stands for.
+async fn naming(app: hafnium::App) -> Result<(), SetupError> {
+    let databases = [app.postgres("ledger")?, app.postgres("audit")?];
+    let name = async move |database: usize| -> Result<String, Problem> {
+        let current = hafnium::sqlx::query_scalar("SELECT current_database()");
+        let current: String = current.fetch_one(&databases[database]).await?;
+        Ok(current)
+    };
+    let (first, second) = (name.clone(), name);
+    let routes = Router::new()
+        .route("/ledger", get(async move || first(0).await))
+        .route("/audit", get(async move || second(1).await));
     app.serve(routes);
     Ok(())
 }
