@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hafnium_testkit::kafka::KafkaCluster;
@@ -59,8 +59,8 @@ impl Whole {
     }
 
     /// Starts the service; gives it once it is ready, and how long that took from the moment it was executed.
-    async fn start(&self) -> (Service, Duration) {
-        let launch = Launch::new(program().0)
+    async fn start(&self, program: &Path) -> (Service, Duration) {
+        let launch = Launch::new(program)
             .variable("CONFORMANCE_CASE", "all")
             .variable("DATABASE_URL", self.postgres.url("postgres"))
             .variable("REDIS_URL", self.redis.url())
@@ -81,10 +81,10 @@ impl Whole {
     }
 }
 
-/// The service, and how it was built: what is deployed is a release build, which `make figures` names.
+/// The service, and how it was built: what is deployed is built with the profile `deploy`, which `make figures` names.
 fn program() -> (PathBuf, &'static str) {
     match std::env::var_os("HAFNIUM_FIGURES_SERVICE") {
-        Some(path) => (path.into(), "release"),
+        Some(path) => (path.into(), "profile deploy"),
         None => (env!("CARGO_BIN_EXE_conformance").into(), "debug"),
     }
 }
@@ -97,8 +97,8 @@ fn resident(process: u32) -> f64 {
     kibibytes * 1024.0 / 1e6
 }
 
-/// How large the stripped release builds are that `make figures` made; not run where it did not.
-fn stripped_binaries() -> [Row; 2] {
+/// How large the stripped builds are that `make figures` made; not run where it did not.
+fn stripped_binaries() -> [Row; 3] {
     let size = |case, variable| {
         let path = std::env::var_os(variable);
         let bytes = path.map(|path| std::fs::metadata(path).unwrap().len());
@@ -111,10 +111,8 @@ fn stripped_binaries() -> [Row; 2] {
     };
     [
         size("quickstart without features", "HAFNIUM_FIGURES_QUICKSTART"),
-        size(
-            "every client, TLS, OTLP, AWS and Vault",
-            "HAFNIUM_FIGURES_SERVICE",
-        ),
+        size("every client and TLS", "HAFNIUM_FIGURES_SERVICE"),
+        size("every client, TLS, OTLP, AWS and Vault", "HAFNIUM_FIGURES_WHOLE"),
     ]
 }
 
@@ -126,14 +124,15 @@ async fn a_whole_service_is_ready_soon_and_small_when_idle() {
         1
     };
     let whole = Whole::warm().await;
+    let (program, built) = program();
     // The first start of all reads the program from the disk, which no restart in a cluster does.
-    let (first, _) = whole.start().await;
+    let (first, _) = whole.start(&program).await;
     tokio::time::sleep(SETTLED).await;
     let mut idle = resident(first.id());
     first.stop(Duration::from_secs(20)).await.exited(0);
     let mut starts = Samples::new();
     for run in 0..runs {
-        let (service, took) = whole.start().await;
+        let (service, took) = whole.start(&program).await;
         starts.add_ms(took);
         if run % 4 == 3 {
             tokio::time::sleep(SETTLED).await;
@@ -144,10 +143,18 @@ async fn a_whole_service_is_ready_soon_and_small_when_idle() {
 
     let mut figures = Figures::part("core", "process", 0, runs);
     let case = "Postgres, Redis, Kafka, TLS";
-    let case = format!("{case} ({})", program().1);
+    let case = format!("{case} ({built})");
     figures.add(Row::new("start_to_ready_p50", &case, starts.median(), "ms").at_most(300.0));
     figures.add(Row::new("start_to_ready_worst", &case, starts.worst(), "ms"));
     figures.add(Row::new("idle_rss", format!("worst, {case}"), Some(idle), "MB").at_most(25.0));
+    if let Some(every) = std::env::var_os("HAFNIUM_FIGURES_WHOLE") {
+        let (service, _) = whole.start(Path::new(&every)).await;
+        tokio::time::sleep(SETTLED).await;
+        let held = resident(service.id());
+        service.stop(Duration::from_secs(20)).await.exited(0);
+        let case = "every client, TLS, OTLP, AWS and Vault";
+        figures.add(Row::new("idle_rss", case, Some(held), "MB"));
+    }
     for row in stripped_binaries().into_iter().chain(of_other_programs()) {
         figures.add(row);
     }

@@ -16,6 +16,9 @@ use super::probe::Probe;
 use super::route::Leader;
 use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Tempo, Topology};
 
+/// Between an answer and the next question, at least.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// What the router needs to know, republished at each change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
@@ -120,16 +123,19 @@ impl Monitor {
     async fn probe_for_ever(self: Arc<Self>, id: NodeId, mut probe: Probe) {
         let mut alarm = self.alarm.subscribe();
         loop {
+            let asked = Instant::now();
             probe
                 .ask(|asked, evidence| self.report(id, asked, evidence))
                 .await;
-            let pause = self.pause(id);
+            // From question to question, however long the answer took; but a server that is slow is not asked without a
+            // breath.
+            let pause = self.pause(id).saturating_sub(asked.elapsed()).max(BREATH);
             // A panic that began meanwhile is seen at once. The sender lives in `self`.
             let _ = tokio::time::timeout(pause, alarm.changed()).await;
         }
     }
 
-    /// How long to wait before the next question to a node.
+    /// How long from one question to a node to the next.
     fn pause(&self, id: NodeId) -> Duration {
         let topology = self.lock();
         let kind = topology

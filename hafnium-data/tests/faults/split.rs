@@ -25,6 +25,9 @@ pub(crate) async fn brain(synchronous: Synchronous, pace: Pace) -> Outcome {
         trio.timeline(winner).await,
         "the same timeline on both"
     );
+    // The client sees it at its next probe of the second one.
+    trio.known_as(loser, "primary").await;
+    trio.known_as(winner, "primary").await;
     let end = Instant::now() + PATIENCE;
     while trio.postgres.nodes().iter().any(|node| node.in_use > 0) {
         assert!(Instant::now() < end, "{:?}", trio.postgres.nodes());

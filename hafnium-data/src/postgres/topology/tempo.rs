@@ -16,7 +16,7 @@ pub(crate) enum Tempo {
 }
 
 impl Tempo {
-    /// How long to wait before the next question to a node whose newest failure is `failure`, if it has one.
+    /// How long from one question to the next, to a node whose newest failure is `failure`, if it has one.
     pub(crate) fn pause(self, failure: Option<FailureKind>) -> Duration {
         match (self, failure) {
             // More logins with the wrong password find nothing out and may lock the account.
