@@ -24,7 +24,6 @@ use super::payload::Payload;
 use super::problem::UpstreamProblem;
 use super::record::Record;
 use super::response::Response;
-use super::settings::HedgeMode;
 use crate::classify::{Classify, Outcome};
 use crate::deadline::{Deadline, DeadlineExceeded, wire};
 use crate::http::{REQUEST_ID, RequestId};
@@ -83,7 +82,7 @@ impl Core {
             self.lookups.ask();
         }
         record.end(&result);
-        if result.is_ok() && self.live().hedge.mode == HedgeMode::P95 {
+        if result.is_ok() {
             self.latest().record(begun.elapsed());
         }
         result
@@ -143,22 +142,19 @@ impl Core {
 
         // Until there is a connection nothing is sent, and giving up does no harm.
         let dial = limits.deadline.instant().min(begun + limits.dial);
-        let opened = async {
-            tokio::select! {
-                biased;
-                answer = &mut answer => Some(answer),
-                () = async { drop(connection.wait_for_connection_metadata().await) } => None,
-            }
-        };
-        let early = match Deadline::at(dial).bound("a connection", opened).await {
-            Ok(early) => early,
-            Err(_) if limits.deadline.is_past() => return Err(late("a connection", false).into()),
-            Err(_) => {
-                return Err(UpstreamError::Connect {
-                    upstream: self.name.clone(),
-                    reason: format!("no connection to {} within {:?}", endpoint.address(), limits.dial),
-                    retryable: true,
-                    code: "upstream.connect_timeout",
+        let early = tokio::select! {
+            biased;
+            answer = &mut answer => Some(answer),
+            () = async { drop(connection.wait_for_connection_metadata().await) } => None,
+            () = tokio::time::sleep_until(dial) => {
+                return Err(match limits.deadline.is_past() {
+                    true => late("a connection", false),
+                    false => UpstreamError::Connect {
+                        upstream: self.name.clone(),
+                        reason: format!("no connection to {} within {:?}", endpoint.address(), limits.dial),
+                        retryable: true,
+                        code: "upstream.connect_timeout",
+                    },
                 }
                 .into());
             }
@@ -169,7 +165,7 @@ impl Core {
             .and_then(Exchange::begin);
         let answer = match early {
             Some(answer) => answer,
-            None => match limits.deadline.bound("its answer", answer).await {
+            None => match tokio::time::timeout_at(limits.deadline.instant(), answer).await {
                 Ok(answer) => answer,
                 Err(_) => return Err(late("its answer", true).into()),
             },
@@ -192,7 +188,7 @@ impl Core {
 
         let (head, body) = answer.into_parts();
         let whole = self.whole(body, endpoint);
-        let body = match limits.deadline.bound("the rest of its answer", whole).await {
+        let body = match tokio::time::timeout_at(limits.deadline.instant(), whole).await {
             Ok(body) => body?,
             Err(_) => return Err(late("the rest of its answer", true).into()),
         };

@@ -21,7 +21,7 @@ use super::lookup::{Lookups, look_up};
 use super::order::Order;
 use super::resolve::Resolve;
 use super::response::Response;
-use super::settings::{HedgeMode, HedgeSettings, UpstreamSettings};
+use super::settings::{HedgeSettings, UpstreamSettings};
 use super::target::Target;
 use crate::classify::{Classify, Outcome};
 use crate::config::ByteSize;
@@ -291,13 +291,10 @@ impl Core {
         tried: &mut Vec<SocketAddr>,
     ) -> Result<Response, UpstreamError> {
         let repeatable = order.idempotent && order.content.is_kept();
-        let live = self.live();
-        let delay = match live.hedge.mode {
-            HedgeMode::Off => None,
-            _ if !repeatable => None,
-            _ => self.latest().delay(&live.hedge),
+        let delay = match repeatable {
+            true => self.latest().delay(&self.live().hedge),
+            false => None,
         };
-        drop(live);
         let Some(delay) = delay else {
             return first.await;
         };
