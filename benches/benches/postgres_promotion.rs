@@ -145,9 +145,12 @@ async fn round() -> [Option<f64>; 3] {
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     println!("{}", cluster.kill9(cluster.primary()).await.expect("a kill"));
+    let readiness = cluster.watch_readiness().expect("a thread for the probes");
     tokio::time::sleep(Duration::from_millis(500)).await;
     let promotion = cluster.promote_best().await.expect("a promotion");
     println!("{promotion}");
+    let ready = readiness.first_write(LIMIT).await.expect("a node that writes");
+    let ready = ready.at.min(promotion.first_write_at);
 
     // Ends before, once all have written. The writers hold the senders: without them the collector ends with what it has.
     let end = Instant::now() + LIMIT;
@@ -156,7 +159,7 @@ async fn round() -> [Option<f64>; 3] {
     }
     writers.shutdown().await;
     let first = collecting.await.expect("a collector that does not panic");
-    let after = |at: Instant| at.saturating_duration_since(promotion.first_write_at);
+    let after = |at: Instant| at.saturating_duration_since(ready);
     first.map(|at| at.map(|at| after(at).as_secs_f64() * 1000.0))
 }
 

@@ -8,6 +8,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     reason = "a test may end where it stands, its helpers too"
 )]
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
@@ -340,6 +341,38 @@ async fn a_statement_on_a_dedicated_connection_ends_by_the_deadline() {
         "{error}"
     );
     drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dedicated_connection_ends_with_its_node_when_that_is_deposed() {
+    let cluster = PostgresCluster::builder().standbys(1).start().await.unwrap();
+    let url = cluster.create_database("ledger").await.unwrap();
+    let mut settings = PostgresSettings::new(Secret::new(url));
+    settings.timeout = hafnium_core::config::Duration::from_secs(60);
+    let ledger = Postgres::connect(settings, &Context::standalone()).await.unwrap();
+    let mut session = ledger.acquire().await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let error = session.execute("SELECT pg_sleep(50)").await.unwrap_err();
+        (session, error)
+    });
+    println!("{}", cluster.freeze(0).unwrap());
+    println!("{}", cluster.promote(1).await.unwrap());
+    let promoted = Instant::now();
+    let (mut session, error) = waiting.await.unwrap();
+    assert!(matches!(detail(&error), Some(Detail::Cut { .. })), "{error}");
+    assert!(
+        promoted.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        promoted.elapsed()
+    );
+    assert!(session.execute("SELECT 1").await.is_err());
+    let mut next = ledger.acquire().await.unwrap();
+    assert!(
+        next.node().ends_with(&cluster.port(1).to_string()),
+        "{}",
+        next.node()
+    );
+    next.execute("SELECT 1").await.unwrap();
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@
 //! * [`Postgres::transaction`] runs a closure, again where that is safe; [`Postgres::exactly_once`] also where it is
 //!   unknown whether it took effect, which it finds out by a key.
 //! * [`Postgres::reader_after`] reads what a transaction wrote from a replica that has it, told by a [`Token`].
+//! * [`Postgres::acquire`] gives a session of one's own, with COPY; [`Postgres::listen`] follows the primary and tells when it
+//!   was deaf; what can't be guarded is named so ([`Postgres::unguarded_pool`]).
 //! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
 //!
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during
