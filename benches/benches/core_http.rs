@@ -1,127 +1,163 @@
 //! The application listener against bare `axum::serve` with axum's defaults: hello-world over 64 kept HTTP/1.1
-//! connections, all in one process, in interleaved rounds. A ratio is the median over the rounds; the interval printed is
-//! that of their middle half.
+//! connections. All servers are in one process and runtime, the load comes from another process, in interleaved rounds.
+//! A ratio is the median over the rounds; the interval is that of their middle half.
 //!
 //! * `hello_throughput_ratio`, `hello_p99_ratio`: the listener alone (limits of connections, activity, drain).
-//! * `hello_layers_ratio`: with everything around the handler (id, deadline, turn, limit of the body, panics,
-//!   compression, problems, probes). No telemetry.
+//! * `hello_envelope_ratio`: with everything the core puts around the handler (id, deadline, turn, limit of the body,
+//!   panics, compression, problems, probes).
+//! * `hello_layers_ratio`: all that a service has, request telemetry too: a span, metrics, and a log line as JSON per
+//!   request, under the subscriber of production, with no collector to export traces to. Lines are written to
+//!   `/dev/null`: what a collector of lines costs is not ours.
+//! * `hello_user_time`: processor time in user mode per request. Other work on the machine hardly moves it, unlike rates.
 //!
-//! The clients are lean: they send the same bytes again and again and read as many as the first answer had, so that most
-//! of what is measured is the server. Without `--bench` (as `cargo test` runs it) one short round shows that all answer.
+//! The subscriber is the process's, so that the bare server has it too; it logs nothing. Without `--bench` (as
+//! `cargo test` runs it) one short round shows that all answer.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its ratio")]
 #![allow(
     clippy::expect_used,
     reason = "a benchmark that can't run has nothing better to do"
 )]
 
+use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::{Router, routing::get};
-use hafnium_core::Context;
+use benches::{CONNECTIONS, CpuTime, Load, Ratio, turned};
 use hafnium_core::admin::Probes;
-use hafnium_core::http::{HttpSettings, Server, envelope, mount_probes};
-use hafnium_core::lifecycle::Progress;
-use hafnium_testkit::referee::{Figures, Row};
-use hdrhistogram::Histogram;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use hafnium_core::health::Registry;
+use hafnium_core::http::{EnvelopeLayer, HttpSettings, Server, envelope, mount_probes};
+use hafnium_core::lifecycle::{Lifecycle, Progress};
+use hafnium_core::tasks::Tasks;
+use hafnium_core::{Context, ServiceInfo};
+use hafnium_telemetry::{Telemetry, TelemetrySettings};
+use hafnium_testkit::referee::Figures;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-const CONNECTIONS: usize = 64;
 const AGAINST: &str = "axum::serve with axum's defaults";
 
 fn main() {
+    if let Some(load) = Load::serve_as_child().expect("a server that answers") {
+        println!("{}", load.line());
+        return;
+    }
     let measuring = std::env::args().any(|argument| argument == "--bench");
     let (rounds, window) = if measuring {
-        (15, Duration::from_secs(2))
+        (15, Duration::from_millis(1500))
     } else {
         (1, Duration::from_millis(100))
     };
-    let servers = Runtime::new().expect("a runtime");
-    let bare = servers.block_on(bare());
-    let (_listener, listener) = servers.block_on(async { ours(&Context::standalone(), router()) });
-    let (_layered, layered) = servers.block_on(layered());
-    let mut measured = Vec::new();
+    let runtime = Runtime::new().expect("a runtime");
+    let servers = runtime.block_on(Servers::start());
     if measuring {
-        for address in [bare, listener, layered] {
-            measure(address, window);
+        for address in servers.addresses {
+            Run::of(address, window);
         }
     }
-    for round in 0..rounds {
-        // The order turns, so that a drift of the machine favours none.
-        let mut order = [0, 1, 2];
-        order.rotate_left(round % 3);
-        let mut runs = [None, None, None];
-        for index in order {
-            runs[index] = Some(measure([bare, listener, layered][index], window));
-        }
-        measured.push(runs.map(|run| run.expect("each was measured")));
-    }
-    let ratio = |of: fn(&[Run; 3]) -> f64| Ratio::of(measured.iter().map(of).collect());
-    let ratios = [
-        (
-            "hello_throughput_ratio",
-            ratio(|[bare, ours, _]| ours.rate / bare.rate),
-        ),
-        ("hello_p99_ratio", ratio(|[bare, ours, _]| ours.p99 / bare.p99)),
-        (
-            "hello_layers_ratio",
-            ratio(|[bare, _, layered]| layered.rate / bare.rate),
-        ),
-    ];
+    let measured: Vec<[Run; 4]> = (0..rounds).map(|round| servers.round(round, window)).collect();
     if !measuring {
         return;
     }
     let mut figures = Figures::part("core", "http", 0, u32::try_from(rounds).unwrap_or(u32::MAX));
-    for (name, ratio) in ratios {
-        println!("{name} {ratio} ({rounds} rounds)");
-        let row = Row::new(
-            name,
-            format!("{CONNECTIONS} connections"),
-            Some(ratio.median),
-            "ratio",
-        );
-        let row = match name {
-            "hello_throughput_ratio" => row.at_least(0.95),
-            "hello_p99_ratio" => row.at_most(1.1),
-            _ => row.at_least(0.85),
-        };
-        figures.add(row.against(AGAINST));
+    let case = format!("{CONNECTIONS} connections");
+    let ratio = |of: fn(&[Run; 4]) -> f64| Ratio::of(measured.iter().map(of));
+    let throughput = ratio(|[bare, listener, ..]| listener.load.rate / bare.load.rate);
+    let throughput = throughput.row("hello_throughput_ratio", &case);
+    figures.add(throughput.at_least(0.95).against(AGAINST));
+    let p99 = ratio(|[bare, listener, ..]| listener.load.p99 / bare.load.p99);
+    let p99 = p99.row("hello_p99_ratio", &case);
+    figures.add(p99.at_most(1.1).against(AGAINST));
+    let envelope = ratio(|[bare, _, envelope, _]| envelope.load.rate / bare.load.rate);
+    let envelope = envelope.row("hello_envelope_ratio", &case);
+    figures.add(envelope.against(AGAINST));
+    let layers = ratio(|[bare, .., layers]| layers.load.rate / bare.load.rate);
+    let layers = layers.row("hello_layers_ratio", &case);
+    figures.add(layers.at_least(0.85).against(AGAINST));
+    for (index, case) in CASES.into_iter().enumerate() {
+        let per_request = Ratio::of(measured.iter().map(|runs| runs[index].user));
+        figures.add(per_request.row_in("hello_user_time", case, "µs"));
     }
     println!("{figures}");
     figures.write().expect("target/figures can be written");
 }
 
-/// A ratio over all rounds.
-struct Ratio {
-    median: f64,
-    /// The middle half.
-    from: f64,
-    to: f64,
+const CASES: [&str; 4] = ["bare axum::serve", "listener", "with envelope", "all layers"];
+
+/// One of each case, served until they are dropped.
+struct Servers {
+    addresses: [SocketAddr; 4],
+    _served: [Server; 3],
+    _telemetry: Telemetry,
+    _lifecycle: Lifecycle,
 }
 
-impl Ratio {
-    fn of(mut rounds: Vec<f64>) -> Self {
-        rounds.sort_by(f64::total_cmp);
-        let at = |share: f64| rounds[((rounds.len() - 1) as f64 * share).round() as usize];
+impl Servers {
+    async fn start() -> Self {
+        let info = ServiceInfo::new("bench", "0");
+        let null = OpenOptions::new()
+            .write(true)
+            .open("/dev/null")
+            .expect("/dev/null");
+        let (telemetry, dispatch) =
+            Telemetry::detached(&TelemetrySettings::default(), &info, null).expect("telemetry");
+        tracing::dispatcher::set_global_default(dispatch).expect("no other subscriber");
+        let lifecycle = Lifecycle::new();
+        let context = Context::new(
+            info,
+            Registry::new(),
+            telemetry.metrics(),
+            telemetry.propagation(),
+            Tasks::new(),
+            lifecycle.watch(),
+        );
+        let probes = Probes::new(&context, &Progress::new());
+        let enveloped = envelope(router(), &settings(), &context);
+        // As a service puts them together.
+        let layered = router().layer((
+            telemetry.request_layer(),
+            EnvelopeLayer::new(&settings(), &context),
+        ));
+        let served = [
+            router(),
+            mount_probes(enveloped, &probes),
+            mount_probes(layered, &probes),
+        ]
+        .map(|router| serve(&context, router));
+        let [listener, envelope, layers] = [0, 1, 2].map(|index: usize| served[index].local_addr());
         Self {
-            median: at(0.5),
-            from: at(0.25),
-            to: at(0.75),
+            addresses: [bare().await, listener, envelope, layers],
+            _served: served,
+            _telemetry: telemetry,
+            _lifecycle: lifecycle,
         }
+    }
+
+    /// Each once; the order turns.
+    fn round(&self, round: usize, window: Duration) -> [Run; 4] {
+        let mut runs = [None; 4];
+        for index in turned::<4>(round) {
+            runs[index] = Some(Run::of(self.addresses[index], window));
+        }
+        runs.map(|run| run.expect("each was measured"))
     }
 }
 
-impl std::fmt::Display for Ratio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:.3} (middle half {:.3}..{:.3})",
-            self.median, self.from, self.to
-        )
+/// What one window showed of one server.
+#[derive(Clone, Copy)]
+struct Run {
+    load: Load,
+    /// Microseconds of user time per request.
+    user: f64,
+}
+
+impl Run {
+    fn of(address: SocketAddr, window: Duration) -> Self {
+        let before = CpuTime::now().expect("/proc");
+        let load = Load::on(address, window).expect("a server that answers");
+        let used = CpuTime::now().expect("/proc").since(before);
+        let user = used.user.as_secs_f64() * 1e6 / load.answers as f64;
+        Self { load, user }
     }
 }
 
@@ -143,102 +179,8 @@ fn settings() -> HttpSettings {
     settings
 }
 
-fn ours(context: &Context, router: Router) -> (Server, SocketAddr) {
+fn serve(context: &Context, router: Router) -> Server {
     let settings = settings();
     let bound = settings.bind().expect("a free port");
-    let server = settings.serve(bound, router, context).expect("a listener");
-    let address = server.local_addr();
-    (server, address)
-}
-
-async fn layered() -> (Server, SocketAddr) {
-    let context = Context::standalone();
-    let router = envelope(router(), &settings(), &context);
-    let router = mount_probes(router, &Probes::new(&context, &Progress::new()));
-    ours(&context, router)
-}
-
-/// What one window showed of one server.
-#[derive(Clone, Copy)]
-struct Run {
-    /// Answers per second.
-    rate: f64,
-    /// Microseconds.
-    p99: f64,
-}
-
-/// Loads a server for that long from a thread of its own; an answer that is not the first one's like ends the benchmark.
-fn measure(address: SocketAddr, window: Duration) -> Run {
-    let clients = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    clients.block_on(async {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut connections = Vec::new();
-        for _ in 0..CONNECTIONS {
-            connections.push(Connection::open(address).await);
-        }
-        let begun = Instant::now();
-        let clients: Vec<_> = connections
-            .into_iter()
-            .map(|connection| tokio::spawn(connection.load(stop.clone())))
-            .collect();
-        tokio::time::sleep(window).await;
-        stop.store(true, Ordering::Relaxed);
-        let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
-        for client in clients {
-            latencies
-                .add(client.await.expect("a client without an error"))
-                .expect("the same kind");
-        }
-        assert!(!latencies.is_empty(), "{address} answered nothing");
-        Run {
-            rate: latencies.len() as f64 / begun.elapsed().as_secs_f64(),
-            p99: latencies.value_at_quantile(0.99) as f64,
-        }
-    })
-}
-
-struct Connection {
-    stream: TcpStream,
-    /// Bytes of an answer.
-    length: usize,
-}
-
-impl Connection {
-    /// The first answer shows how long all are.
-    async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        let mut connection = Self { stream, length: 0 };
-        connection.send().await;
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\nhello\n") {
-            let read = connection.stream.read_buf(&mut answer).await.expect("an answer");
-            assert!(read > 0, "{address} closed the connection");
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
-        connection.length = answer.len();
-        connection
-    }
-
-    async fn send(&mut self) {
-        let request = b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n";
-        self.stream.write_all(request).await.expect("a request");
-    }
-
-    async fn load(mut self, stop: Arc<AtomicBool>) -> Histogram<u64> {
-        let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
-        let mut answer = vec![0; self.length];
-        while !stop.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            self.send().await;
-            self.stream.read_exact(&mut answer).await.expect("an answer");
-            assert!(answer.ends_with(b"hello\n"), "answers differ in length");
-            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            latencies.record(took.max(1)).expect("within bounds");
-        }
-        latencies
-    }
+    settings.serve(bound, router, context).expect("a listener")
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use benches::{Ratio, turned};
 use hafnium_core::DeadlineExceeded;
 use hafnium_core::resilience::{
     Breaker, BreakerSettings, Bulkhead, BulkheadSettings, RetryPolicy, RetrySettings,
@@ -93,14 +94,8 @@ async fn rows(pairs: u32, calls: u32) -> Vec<Row> {
     rows
 }
 
-fn shown(name: &str, (median, low, high): (f64, f64, f64)) -> Row {
-    println!("{name} {median:.2} (middle half {low:.2}..{high:.2})");
-    Row::new(
-        name,
-        "time per call, ours divided by theirs",
-        Some(median),
-        "ratio",
-    )
+fn shown(name: &str, ratio: Ratio) -> Row {
+    ratio.row(name, "time per call, ours divided by theirs")
 }
 
 fn call(number: u64) -> Ready<Result<u64, DeadlineExceeded>> {
@@ -119,26 +114,24 @@ where
     begun.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
-/// Time per call of `ours` divided by that of `theirs`: median and middle half over the pairs.
-async fn ratio<A, B>(pairs: u32, calls: u32, theirs: &A, ours: &B) -> (f64, f64, f64)
+/// Time per call of `ours` divided by that of `theirs`.
+async fn ratio<A, B>(pairs: u32, calls: u32, theirs: &A, ours: &B) -> Ratio
 where
     A: Service<u64, Response = u64> + Clone,
     B: Service<u64, Response = u64> + Clone,
 {
     let mut ratios = Vec::new();
-    for pair in 0..pairs {
-        // The order alternates, so that a drift of the machine favours neither.
-        ratios.push(if pair % 2 == 0 {
-            let theirs = served(calls, theirs.clone()).await;
-            served(calls, ours.clone()).await / theirs
-        } else {
-            let ours = served(calls, ours.clone()).await;
-            ours / served(calls, theirs.clone()).await
-        });
+    for pair in 0..pairs as usize {
+        let mut times = [0.0; 2];
+        for index in turned::<2>(pair) {
+            times[index] = match index {
+                0 => served(calls, theirs.clone()).await,
+                _ => served(calls, ours.clone()).await,
+            };
+        }
+        ratios.push(times[1] / times[0]);
     }
-    ratios.sort_by(f64::total_cmp);
-    let at = |share: f64| ratios[((ratios.len() - 1) as f64 * share).round() as usize];
-    (at(0.5), at(0.25), at(0.75))
+    Ratio::of(ratios)
 }
 
 async fn served<S: Service<u64, Response = u64>>(calls: u32, mut service: S) -> f64 {

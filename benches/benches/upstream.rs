@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::{Router, routing::get};
+use benches::{CpuTime, Ratio, turned};
 use bytes::Bytes;
 use hafnium_core::Context;
 use hafnium_core::upstream::{Upstream, UpstreamSettings};
-use hafnium_testkit::referee::{Figures, Row};
+use hafnium_testkit::referee::Figures;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,32 +37,33 @@ fn main() {
         (1, Duration::from_millis(100))
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut ratios = runtime.block_on(ratios(pairs, window));
-    ratios.sort_by(f64::total_cmp);
+    let measured = runtime.block_on(measured(pairs, window));
     if !measuring {
         return;
     }
-    let at = |share: f64| ratios[((ratios.len() - 1) as f64 * share).round() as usize];
-    println!(
-        "upstream_throughput_ratio {:.3} (middle half {:.3}..{:.3}, {pairs} pairs)",
-        at(0.5),
-        at(0.25),
-        at(0.75)
-    );
-    let row = Row::new(
-        "upstream_throughput_ratio",
-        "GET hello by 64 tasks, no telemetry",
-        Some(at(0.5)),
-        "ratio",
-    );
+    let ratio = Ratio::of(measured.iter().map(|[bare, ours]| ours.rate / bare.rate));
+    let ratio = ratio.row("upstream_throughput_ratio", "GET hello by 64 tasks, no telemetry");
     let mut figures = Figures::new("upstream", 0, pairs);
-    figures.add(row.against("hyper-util's legacy client"));
+    figures.add(ratio.against("hyper-util's legacy client"));
+    for (index, case) in ["bare client", "upstream"].into_iter().enumerate() {
+        let per_call = Ratio::of(measured.iter().map(|runs| runs[index].user));
+        figures.add(per_call.row_in("upstream_user_time", case, "µs"));
+    }
     println!("{figures}");
     figures.write().expect("target/figures can be written");
 }
 
-/// Answers per second of ours divided by those of the bare client, pair by pair.
-async fn ratios(pairs: u32, window: Duration) -> Vec<f64> {
+/// What one window showed of one client.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Answers per second over all tasks.
+    rate: f64,
+    /// Microseconds of user time per call, the server's included.
+    user: f64,
+}
+
+/// The bare client and ours, pair by pair.
+async fn measured(pairs: u32, window: Duration) -> Vec<[Run; 2]> {
     let address = server().await;
     let bare = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
@@ -81,19 +83,18 @@ async fn ratios(pairs: u32, window: Duration) -> Vec<f64> {
         let call = ours.get("/");
         async move { call.await.expect("an answer").into_bytes() }
     };
-    let mut ratios = Vec::new();
-    for pair in 0..pairs {
-        // The order alternates, so that a drift of the machine favours neither.
-        let (bare, ours) = if pair % 2 == 0 {
-            let bare = rate(&by_bare, window).await;
-            (bare, rate(&by_ours, window).await)
-        } else {
-            let ours = rate(&by_ours, window).await;
-            (rate(&by_bare, window).await, ours)
-        };
-        ratios.push(ours / bare);
+    let mut measured = Vec::new();
+    for pair in 0..pairs as usize {
+        let mut runs = [None; 2];
+        for index in turned::<2>(pair) {
+            runs[index] = Some(match index {
+                0 => run(&by_bare, window).await,
+                _ => run(&by_ours, window).await,
+            });
+        }
+        measured.push(runs.map(|run| run.expect("each was measured")));
     }
-    ratios
+    measured
 }
 
 async fn server() -> SocketAddr {
@@ -104,8 +105,8 @@ async fn server() -> SocketAddr {
     address
 }
 
-/// Answers per second over all tasks.
-async fn rate<F, Fut>(call: &F, window: Duration) -> f64
+/// The calls of all tasks.
+async fn run<F, Fut>(call: &F, window: Duration) -> Run
 where
     F: Fn() -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Bytes> + Send + 'static,
@@ -122,13 +123,17 @@ where
             })
         })
         .collect();
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), CpuTime::now().expect("/proc"));
     tokio::time::sleep(window).await;
     stop.store(true, Ordering::Relaxed);
     let (count, took) = (answers.load(Ordering::Relaxed), begun.elapsed());
+    let used = CpuTime::now().expect("/proc").since(before);
     for task in tasks {
         task.await.expect("a task without an error");
     }
     assert!(count > 0, "nothing was answered");
-    count as f64 / took.as_secs_f64()
+    Run {
+        rate: count as f64 / took.as_secs_f64(),
+        user: used.user.as_secs_f64() * 1e6 / count as f64,
+    }
 }

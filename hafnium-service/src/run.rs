@@ -10,7 +10,7 @@ use hafnium_core::admin::{Admin, Operator, Probes};
 use hafnium_core::config::{Basis, Config, ConfigError, Live, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::health::{HealthSettings, Registry};
-use hafnium_core::http::{HttpSettings, envelope, mount_probes};
+use hafnium_core::http::{EnvelopeLayer, HttpSettings, mount_probes};
 use hafnium_core::lifecycle::{
     self, Budget, Lifecycle, Plan, Progress, ShutdownSettings, Signals, StartSettings, State,
 };
@@ -251,8 +251,12 @@ impl<'a> Run<'a> {
 
         // Limits may have been reloaded while components started.
         let http = self.context.config().current().get::<HttpSettings>()?;
-        let router = envelope(router.unwrap_or_default(), &http, &self.context);
-        let router = mount_probes(router.layer(self.telemetry.request_layer()), &self.probes);
+        // As one layer: a router boxes its routes and their answers anew for each.
+        let layers = (
+            self.telemetry.request_layer(),
+            EnvelopeLayer::new(&http, &self.context),
+        );
+        let router = mount_probes(router.unwrap_or_default().layer(layers), &self.probes);
         self.workloads
             .push(Arc::new(http.serve(bound, router, &self.context)?));
 

@@ -118,6 +118,14 @@ impl Parts {
         Ok((parts, dispatch))
     }
 
+    /// Whether anybody gets the spans.
+    pub(crate) fn exports_spans(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        return self.spans.is_some();
+        #[cfg(not(feature = "otlp"))]
+        false
+    }
+
     /// Ends the export of what is recorded from now on.
     pub(crate) fn close(&self) {
         #[cfg(feature = "otlp")]

@@ -1,19 +1,18 @@
 //! What is logged, and how that is changed at run time.
 
+mod replaceable;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::Filter;
-use tracing_subscriber::reload;
+
+use self::replaceable::Replaceable;
 
 use crate::error::TelemetryError;
 use crate::settings::TelemetrySettings;
 
 /// The exporters' own warnings come with each batch; [`Delivery`](crate::delivery) says the same once.
 const DEFAULT: &str = "info,opentelemetry=error";
-
-type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
 /// A filter that was read and is not in force yet.
 pub(crate) struct Parsed {
@@ -33,7 +32,7 @@ struct Held {
 #[derive(Clone)]
 pub(crate) struct LogFilter {
     held: Arc<Mutex<Held>>,
-    reload: Arc<Reload>,
+    filter: Replaceable,
 }
 
 impl LogFilter {
@@ -62,7 +61,7 @@ impl LogFilter {
             true => Self::parse(Some(&held.configured))?,
             false => Self::parse(Some(text))?,
         };
-        self.apply(parsed.filter)?;
+        self.filter.replace(parsed.filter, &parsed.text);
         held.instead_of = match (back, held.instead_of.take()) {
             (true, _) => None,
             (false, None) => Some(held.configured.clone()),
@@ -77,16 +76,10 @@ impl LogFilter {
         let mut held = self.held();
         held.configured.clone_from(&parsed.text);
         if held.instead_of.is_none() {
-            self.apply(parsed.filter)?;
+            self.filter.replace(parsed.filter, &parsed.text);
             held.current = parsed.text;
         }
         Ok(())
-    }
-
-    fn apply(&self, filter: EnvFilter) -> Result<(), TelemetryError> {
-        (self.reload)(filter).map_err(|error| TelemetryError::Setup {
-            reason: format!("the log filter can't be changed: {error}"),
-        })
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -96,18 +89,17 @@ impl LogFilter {
 
 impl Parsed {
     /// The filter for a layer, and the handle that changes it.
-    pub(crate) fn reloadable<S: Subscriber + 'static>(self) -> (impl Filter<S> + 'static, LogFilter) {
-        let (filter, handle) = reload::Layer::<EnvFilter, S>::new(self.filter);
-        let reload: Reload = Box::new(move |filter| handle.reload(filter));
-        let filter_handle = LogFilter {
+    pub(crate) fn reloadable(self) -> (Replaceable, LogFilter) {
+        let filter = Replaceable::new(self.filter, &self.text);
+        let handle = LogFilter {
             held: Arc::new(Mutex::new(Held {
                 current: self.text.clone(),
                 configured: self.text,
                 instead_of: None,
             })),
-            reload: Arc::new(reload),
+            filter: filter.clone(),
         };
-        (filter, filter_handle)
+        (filter, handle)
     }
 }
 
@@ -130,12 +122,10 @@ fn read(text: &str) -> Result<EnvFilter, TelemetryError> {
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::Registry;
-
     use super::*;
 
     fn filter(text: &str) -> (impl Sized, LogFilter) {
-        LogFilter::parse(Some(text)).unwrap().reloadable::<Registry>()
+        LogFilter::parse(Some(text)).unwrap().reloadable()
     }
 
     #[test]

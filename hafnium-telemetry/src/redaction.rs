@@ -1,5 +1,7 @@
 //! Fields whose name says that they hold a secret never leave the process, neither in a log line nor in a span.
 
+use std::cell::Cell;
+
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "***";
 
@@ -25,12 +27,53 @@ const MARKS: &[&str] = &[
 /// Whether a field of that name is redacted. Case does not matter.
 pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.as_bytes();
-    (0..name.len()).any(|at| {
-        let rest = &name[at..];
-        MARKS
-            .iter()
-            .any(|mark| rest.len() >= mark.len() && rest[..mark.len()].eq_ignore_ascii_case(mark.as_bytes()))
+    (0..name.len()).any(|at| match name[at..] {
+        // Most places end here: all marks begin with one of these pairs.
+        [first, second, ..] if begins_mark(first | 0x20, second | 0x20) => {
+            let rest = &name[at..];
+            MARKS.iter().any(|mark| {
+                rest.len() >= mark.len() && rest[..mark.len()].eq_ignore_ascii_case(mark.as_bytes())
+            })
+        }
+        _ => false,
     })
+}
+
+/// Whether any mark begins with these letters, in lower case.
+fn begins_mark(first: u8, second: u8) -> bool {
+    matches!(
+        (first, second),
+        (b'p', b'a' | b'w' | b'r')
+            | (b's', b'e')
+            | (b't', b'o')
+            | (b'a', b'u' | b'p' | b'c')
+            | (b'c', b'r' | b'o')
+    )
+}
+
+/// [`is_secret`] of a field's name, which is looked at once per thread: a log line has a dozen of them, always the same.
+pub(crate) fn is_secret_field(name: &'static str) -> bool {
+    let place = (name.as_ptr() as usize, name.len());
+    KNOWN.with(|known| {
+        let slot = &known[(place.0 ^ (place.0 >> 6) ^ place.1) % SLOTS];
+        match slot.get() {
+            Some((of, secret)) if of == place => secret,
+            _ => {
+                let secret = is_secret(name);
+                slot.set(Some((place, secret)));
+                secret
+            }
+        }
+    })
+}
+
+const SLOTS: usize = 128;
+
+/// Where a name lies and how long it is: what is static never moves and is never freed.
+type Place = (usize, usize);
+
+thread_local! {
+    static KNOWN: [Cell<Option<(Place, bool)>>; SLOTS] = const { [const { Cell::new(None) }; SLOTS] };
 }
 
 #[cfg(test)]
@@ -61,5 +104,34 @@ mod tests {
         ] {
             assert!(!is_secret(name), "{name}");
         }
+    }
+
+    #[test]
+    fn every_mark_is_looked_for_at_its_first_letters_whatever_their_case() {
+        for mark in MARKS {
+            assert!(is_secret(mark), "{mark}");
+            assert!(is_secret(&format!("my.{}", mark.to_uppercase())), "{mark}");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_name_is_of_that_name_and_no_other() {
+        let names: Vec<&'static str> = (0..4 * SLOTS)
+            .map(|number| match number % 3 {
+                0 => format!("field_{number}"),
+                1 => format!("password_{number}"),
+                _ => format!("{number}"),
+            })
+            .map(|name| &*name.leak())
+            .collect();
+        for _ in 0..2 {
+            for name in &names {
+                assert_eq!(is_secret_field(name), is_secret(name), "{name}");
+            }
+        }
+        // The beginning of a name lies where the name does.
+        let name = "token";
+        assert!(is_secret_field(name));
+        assert!(!is_secret_field(&name[..2]));
     }
 }

@@ -95,11 +95,14 @@ impl Telemetry {
 
     /// The layer that gives every request of a router its span, its metrics and its access log line.
     pub fn request_layer(&self) -> RequestLayer {
-        let layer = RequestLayer::new(&self.shared.parts.metrics, &self.shared.parts.propagation);
-        if self.shared.access_log {
-            layer
-        } else {
-            layer.without_access_log()
+        let parts = &self.shared.parts;
+        let mut layer = RequestLayer::new(&parts.metrics, &parts.propagation);
+        if !self.shared.access_log {
+            layer = layer.without_access_log();
+        }
+        match parts.exports_spans() {
+            true => layer,
+            false => layer.without_export(),
         }
     }
 

@@ -4,13 +4,16 @@
 //! serves (task-local, set by the layers), and the client's default. A wider limit never wins over a nearer one.
 //! [`wire`] carries it to the next process.
 
+mod bounded;
 pub mod wire;
 
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
+pub(crate) use self::bounded::Bounded;
 use crate::classify::{Classify, Fault, Outcome};
 
 tokio::task_local! {
@@ -50,8 +53,7 @@ impl Deadline {
     ///
     /// Cancel-safety: as that of `future`.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
-        let nearest = Self::current().map_or(self, |current| current.min(self));
-        CURRENT.scope(nearest, future).await
+        self.scoped(future).await
     }
 
     /// The instant itself.
@@ -80,13 +82,18 @@ impl Deadline {
         waited_for: &'static str,
         future: F,
     ) -> Result<F::Output, DeadlineExceeded> {
-        let begun = Instant::now();
-        tokio::time::timeout_at(self.0, future)
-            .await
-            .map_err(|_| DeadlineExceeded {
-                waited_for,
-                waited: begun.elapsed(),
-            })
+        self.bounded(waited_for, future).await
+    }
+
+    /// The same as a future with a name.
+    pub(crate) fn bounded<F: Future>(self, waited_for: &'static str, future: F) -> Bounded<F> {
+        Bounded::new(self, waited_for, future)
+    }
+
+    /// [`scope`](Self::scope) as a future with a name.
+    pub(crate) fn scoped<F: Future>(self, future: F) -> TaskLocalFuture<Self, F> {
+        let nearest = Self::current().map_or(self, |current| current.min(self));
+        CURRENT.scope(nearest, future)
     }
 }
 

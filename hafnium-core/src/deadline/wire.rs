@@ -43,22 +43,29 @@ pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// assert_eq!(wire::time_left(&headers), Some(Duration::from_secs(1)));
 /// ```
 pub fn time_left(headers: &HeaderMap) -> Option<Duration> {
-    let known: [(HeaderName, Parse); 3] = [
-        (REQUEST_TIMEOUT_MS, millis),
-        (GRPC_TIMEOUT, grpc),
-        (ENVOY_TIMEOUT_MS, envoy),
-    ];
     let mut nearest = None;
-    for (name, parse) in known {
-        for value in headers.get_all(&name) {
-            match parse(value.as_bytes().trim_ascii()) {
-                Parsed::Left(left) => nearest = Some(nearest.map_or(left, |other: Duration| other.min(left))),
-                Parsed::Unlimited => {}
-                Parsed::Malformed => tracing::debug!(header = name.as_str(), "not a time; ignored"),
-            }
+    // One look at all of them: each look-up by a name would hash it, and most requests have none of these.
+    for (name, value) in headers {
+        let Some(parse) = parser(name) else { continue };
+        match parse(value.as_bytes().trim_ascii()) {
+            Parsed::Left(left) => nearest = Some(nearest.map_or(left, |other: Duration| other.min(left))),
+            Parsed::Unlimited => {}
+            Parsed::Malformed => tracing::debug!(header = name.as_str(), "not a time; ignored"),
         }
     }
     nearest
+}
+
+fn parser(name: &HeaderName) -> Option<Parse> {
+    if name == REQUEST_TIMEOUT_MS {
+        Some(millis)
+    } else if name == GRPC_TIMEOUT {
+        Some(grpc)
+    } else if name == ENVOY_TIMEOUT_MS {
+        Some(envoy)
+    } else {
+        None
+    }
 }
 
 /// Writes what is left until `deadline` as `x-request-timeout-ms`; a nearer one that is there already stays.

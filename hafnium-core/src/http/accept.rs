@@ -90,7 +90,7 @@ fn track(
     shared: &Arc<Shared>,
     id: u64,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let connection = Arc::new(Connection::new(shared.age()));
+    let connection = Arc::new(Connection::new(shared.age(), shared.lifecycle.clone()));
     let listed = Listed {
         shared: shared.clone(),
         id,

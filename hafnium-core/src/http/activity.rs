@@ -1,6 +1,5 @@
 //! What happens on one connection, and when it is to be closed: pure, with the time passed in.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,17 +24,14 @@ const ARRIVING: Duration = Duration::from_millis(500);
 pub(crate) struct Activity {
     /// When the connection has its age, if there is one.
     retires: Option<Instant>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
     /// Requests whose answers are not wholly sent.
     active: u32,
     requests: u64,
     multiplexed: bool,
     /// When the connection was accepted or its last request ended.
     quiet_since: Instant,
+    /// When bytes last came.
+    received: Instant,
     /// When the first byte of a head came whose last has not come yet.
     head_since: Option<Instant>,
     /// Since when an answer waits for the client to take it.
@@ -63,93 +59,83 @@ impl Activity {
     pub(crate) fn new(now: Instant, age: Option<Duration>) -> Self {
         Self {
             retires: age.map(|age| now + age),
-            state: Mutex::new(State {
-                active: 0,
-                requests: 0,
-                multiplexed: false,
-                quiet_since: now,
-                head_since: None,
-                stuck_since: None,
-                untaken: 0,
-                moved: now,
-                retired: false,
-            }),
+            active: 0,
+            requests: 0,
+            multiplexed: false,
+            quiet_since: now,
+            received: now,
+            head_since: None,
+            stuck_since: None,
+            untaken: 0,
+            moved: now,
+            retired: false,
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes came in.
-    pub(crate) fn received(&self, now: Instant) {
-        let mut state = self.state();
-        if state.active == 0 && state.head_since.is_none() {
-            state.head_since = Some(now);
+    pub(crate) fn received(&mut self, now: Instant) {
+        self.received = now;
+        if self.active == 0 && self.head_since.is_none() {
+            self.head_since = Some(now);
         }
     }
 
-    /// A request's head is complete.
-    pub(crate) fn request(&self, multiplexed: bool) {
-        let mut state = self.state();
-        state.active += 1;
-        state.requests += 1;
-        state.multiplexed = multiplexed;
-        state.head_since = None;
+    /// A request's head is complete; returns since when: the bytes that came last, or what was answered before it.
+    pub(crate) fn request(&mut self, multiplexed: bool) -> Instant {
+        self.active += 1;
+        self.requests += 1;
+        self.multiplexed = multiplexed;
+        self.head_since = None;
+        self.received.max(self.quiet_since)
     }
 
     /// An answer was wholly sent, or given up.
-    pub(crate) fn answered(&self, now: Instant) {
-        let mut state = self.state();
-        state.active = state.active.saturating_sub(1);
-        state.quiet_since = now;
-        state.head_since = None;
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.active = self.active.saturating_sub(1);
+        self.quiet_since = now;
+        self.head_since = None;
     }
 
     /// The client takes nothing more for now.
-    pub(crate) fn stuck(&self, now: Instant) {
-        self.state().stuck_since.get_or_insert(now);
+    pub(crate) fn stuck(&mut self, now: Instant) {
+        self.stuck_since.get_or_insert(now);
     }
 
     /// The client takes bytes again.
-    pub(crate) fn flows(&self, now: Instant) {
-        let mut state = self.state();
-        state.stuck_since = None;
-        state.quiet_since = now;
+    pub(crate) fn flows(&mut self, now: Instant) {
+        self.stuck_since = None;
+        self.quiet_since = now;
     }
 
     /// A piece of an answer waits to be written on a multiplexed connection.
-    pub(crate) fn gave(&self, now: Instant) {
-        let mut state = self.state();
-        if state.untaken == 0 {
-            state.moved = now;
+    pub(crate) fn gave(&mut self, now: Instant) {
+        if self.untaken == 0 {
+            self.moved = now;
         }
-        state.untaken += 1;
+        self.untaken += 1;
     }
 
     /// Some bytes of such a piece were written.
-    pub(crate) fn moved(&self, now: Instant) {
-        self.state().moved = now;
+    pub(crate) fn moved(&mut self, now: Instant) {
+        self.moved = now;
     }
 
     /// Such a piece was wholly written, or given up.
-    pub(crate) fn took(&self) {
-        let mut state = self.state();
-        state.untaken = state.untaken.saturating_sub(1);
+    pub(crate) fn took(&mut self) {
+        self.untaken = self.untaken.saturating_sub(1);
     }
 
     /// Whether there are bytes that the client is still to take. A request's answer may be wholly made by then, and its
     /// connection is still in use.
     pub(crate) fn is_writing(&self) -> bool {
-        self.state().stuck_since.is_some()
+        self.stuck_since.is_some()
     }
 
     /// Whether the client takes nothing for longer than it may: nothing at all, or over HTTP/2 nothing of any answer. One
     /// stream that stands still is the client's own affair as long as others move.
     pub(crate) fn is_stuck(&self, limits: Limits, now: Instant) -> bool {
-        let state = self.state();
-        let unmoved = (state.untaken > 0).then_some(state.moved);
-        let stuck = state.stuck_since.or(unmoved);
+        let unmoved = (self.untaken > 0).then_some(self.moved);
+        let stuck = self.stuck_since.or(unmoved);
         stuck.is_some_and(|since| now >= since + limits.write)
     }
 
@@ -159,18 +145,17 @@ impl Activity {
     }
 
     /// What to do while serving.
-    pub(crate) fn advise(&self, limits: Limits, now: Instant) -> Advice {
+    pub(crate) fn advise(&mut self, limits: Limits, now: Instant) -> Advice {
         if self.is_stuck(limits, now) {
             return Advice::Cut;
         }
-        let mut state = self.state();
         // GOAWAY crosses with no request. An HTTP/1.1 connection is told with its next answer instead: a request may be
         // on its way to it in any moment.
-        if state.multiplexed && !state.retired && self.is_of_age(now) {
-            state.retired = true;
+        if self.multiplexed && !self.retired && self.is_of_age(now) {
+            self.retired = true;
             return Advice::Finish;
         }
-        let mut advice = Self::advise_quiet(&state, limits, now);
+        let mut advice = self.advise_quiet(limits, now);
         if let (Advice::Keep(until), Some(retires)) = (&mut advice, self.retires)
             && retires > now
         {
@@ -179,30 +164,29 @@ impl Activity {
         advice
     }
 
-    fn advise_quiet(state: &State, limits: Limits, now: Instant) -> Advice {
-        if state.active > 0 || state.stuck_since.is_some() {
+    fn advise_quiet(&self, limits: Limits, now: Instant) -> Advice {
+        if self.active > 0 || self.stuck_since.is_some() {
             return Advice::Keep(now + limits.idle.min(limits.header).min(limits.write));
         }
         // An idle HTTP/2 connection receives pings and window updates, which are not the beginning of a head.
-        let head_since = match state.head_since {
-            Some(since) if !state.multiplexed => Some(since),
-            _ if state.requests == 0 => Some(state.quiet_since),
+        let head_since = match self.head_since {
+            Some(since) if !self.multiplexed => Some(since),
+            _ if self.requests == 0 => Some(self.quiet_since),
             _ => None,
         };
         match head_since {
             Some(since) if now >= since + limits.header => Advice::Cut,
             Some(since) => Advice::Keep(since + limits.header),
-            None if now >= state.quiet_since + limits.idle => Advice::Finish,
+            None if now >= self.quiet_since + limits.idle => Advice::Finish,
             // A head may begin at any time; it is to be noticed within its own limit.
-            None => Advice::Keep((state.quiet_since + limits.idle).min(now + limits.header)),
+            None => Advice::Keep((self.quiet_since + limits.idle).min(now + limits.header)),
         }
     }
 
     /// What to do once the listener stopped at `stopped`.
     pub(crate) fn advise_stopping(&self, stopped: Instant, now: Instant) -> Advice {
-        let state = self.state();
-        let arriving = state.active == 0 && (state.requests == 0 || state.head_since.is_some());
-        if !arriving || state.multiplexed {
+        let arriving = self.active == 0 && (self.requests == 0 || self.head_since.is_some());
+        if !arriving || self.multiplexed {
             Advice::Finish
         } else if now >= stopped + ARRIVING {
             Advice::Cut
@@ -229,15 +213,25 @@ mod tests {
     #[test]
     fn a_connection_that_never_says_anything_is_cut_after_the_header_timeout() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         assert_eq!(activity.advise(LIMITS, begun), Advice::Keep(begun + seconds(10)));
         assert_eq!(activity.advise(LIMITS, begun + seconds(10)), Advice::Cut);
     }
 
     #[test]
+    fn a_request_begins_with_its_last_bytes_and_not_before_the_answer_to_the_one_that_it_came_with() {
+        let begun = Instant::now();
+        let mut activity = Activity::new(begun, None);
+        activity.received(begun + seconds(1));
+        assert_eq!(activity.request(false), begun + seconds(1));
+        activity.answered(begun + seconds(7));
+        assert_eq!(activity.request(false), begun + seconds(7));
+    }
+
+    #[test]
     fn a_head_that_comes_slowly_is_cut_however_steady_its_bytes_come() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         activity.request(false);
         activity.answered(begun + seconds(1));
         for second in 20..29 {
@@ -253,7 +247,7 @@ mod tests {
     #[test]
     fn a_kept_connection_is_ended_politely_after_the_idle_timeout_and_never_while_a_request_runs() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         activity.request(false);
         assert!(matches!(
             activity.advise(LIMITS, begun + seconds(500)),
@@ -270,7 +264,7 @@ mod tests {
     #[test]
     fn pings_on_an_idle_http2_connection_are_not_a_slow_head() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         activity.request(true);
         activity.answered(begun);
         activity.received(begun + seconds(1));
@@ -283,11 +277,11 @@ mod tests {
     #[test]
     fn at_the_stop_idle_connections_end_at_once_and_arriving_requests_get_half_a_second() {
         let begun = Instant::now();
-        let idle = Activity::new(begun, None);
+        let mut idle = Activity::new(begun, None);
         idle.request(false);
         idle.answered(begun);
         assert_eq!(idle.advise_stopping(begun, begun), Advice::Finish);
-        let fresh = Activity::new(begun, None);
+        let mut fresh = Activity::new(begun, None);
         assert!(matches!(fresh.advise_stopping(begun, begun), Advice::Keep(_)));
         assert_eq!(fresh.advise_stopping(begun, begun + ARRIVING), Advice::Cut);
         fresh.request(false);
@@ -298,7 +292,7 @@ mod tests {
     fn at_its_age_an_http2_connection_is_told_once_and_an_http1_one_with_its_next_answer() {
         let begun = Instant::now();
         let age = Some(seconds(60));
-        let multiplexed = Activity::new(begun, age);
+        let mut multiplexed = Activity::new(begun, age);
         multiplexed.request(true);
         assert!(!multiplexed.is_of_age(begun + seconds(59)));
         let Advice::Keep(until) = multiplexed.advise(LIMITS, begun + seconds(55)) else {
@@ -310,7 +304,7 @@ mod tests {
             multiplexed.advise(LIMITS, begun + seconds(60)),
             Advice::Keep(_)
         ));
-        let kept = Activity::new(begun, age);
+        let mut kept = Activity::new(begun, age);
         kept.request(false);
         kept.answered(begun + seconds(50));
         assert!(matches!(
@@ -323,7 +317,7 @@ mod tests {
     #[test]
     fn a_client_that_takes_nothing_of_its_answer_is_cut() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         activity.request(false);
         activity.stuck(begun);
         assert!(matches!(
@@ -342,7 +336,7 @@ mod tests {
     #[test]
     fn a_client_that_opens_no_window_is_cut_and_one_that_does_is_not() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         activity.request(true);
         assert!(
             !activity.is_stuck(LIMITS, begun + seconds(500)),
@@ -363,7 +357,7 @@ mod tests {
     #[test]
     fn an_answer_that_the_client_still_takes_keeps_its_connection_in_use() {
         let begun = Instant::now();
-        let activity = Activity::new(begun, None);
+        let mut activity = Activity::new(begun, None);
         activity.request(false);
         activity.answered(begun);
         for second in (10..500).step_by(10) {

@@ -1,33 +1,26 @@
 //! One connection: served until its client, a limit or the stop ends it.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{ConnectInfo, MatchedPath};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
-use super::activity::{Activity, Advice};
+use super::activity::{Activity, Advice, Limits};
+use super::answers::Answers;
+use super::exchange::Exchanges;
 use super::forwarded::Scheme;
 use super::server::Shared;
-use super::tracked::Tracked;
 use super::watched::Watched;
-use crate::lifecycle::State;
+use crate::lifecycle::Watch;
 
 /// How often an HTTP/2 client is asked whether it is still there, and how long it may take to answer. HTTP/1.1 knows no
 /// such question; there the limits of `Activity` find out.
@@ -40,86 +33,53 @@ const SMALLEST_BUFFER: usize = 8192;
 /// How long a client may take to take note of a polite end while nothing is under way.
 const FINISHING: Duration = Duration::from_secs(1);
 
-/// A request whose answer is not wholly sent.
-#[derive(Debug)]
-pub(crate) struct Exchange {
-    method: Method,
-    begun: Instant,
-    /// The route's template, once the router has found it. Never the path: that may hold values.
-    route: OnceLock<MatchedPath>,
-}
-
-impl Exchange {
-    pub(crate) fn set_route(&self, route: MatchedPath) {
-        let _ = self.route.set(route);
-    }
-
-    /// `POST /payments/{id} for 3.2s`.
-    pub(super) fn describe(&self, now: Instant) -> String {
-        let route = self.route.get().map_or("(no route)", MatchedPath::as_str);
-        let age = now.saturating_duration_since(self.begun).as_secs_f64();
-        format!("{} {route} for {age:.1}s", self.method)
-    }
-}
-
-/// What is known of one connection.
+/// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) lifecycle: Watch,
+    known: Mutex<Known>,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+pub(super) struct Known {
     pub(super) activity: Activity,
-    exchanges: Mutex<Vec<Arc<Exchange>>>,
+    pub(super) exchanges: Exchanges,
 }
 
 impl Connection {
-    pub(super) fn new(age: Option<Duration>) -> Self {
+    pub(super) fn new(age: Option<Duration>, lifecycle: Watch) -> Self {
         Self {
-            activity: Activity::new(Instant::now(), age),
-            exchanges: Mutex::default(),
+            lifecycle,
+            known: Mutex::new(Known {
+                activity: Activity::new(Instant::now(), age),
+                exchanges: Exchanges::default(),
+            }),
         }
     }
 
-    pub(super) fn exchanges(&self) -> Vec<Arc<Exchange>> {
-        self.exchanges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Locked for as long as it is kept; a request does so when its bytes come, when it begins and when it ends.
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What to do with it now: `stopped` is when the listener was told to stop, `finishing` whether its client was told.
+    fn advise(&self, limits: Limits, stopped: Option<Instant>, finishing: bool, now: Instant) -> Advice {
+        let mut known = self.known();
+        match stopped {
+            _ if known.activity.is_stuck(limits, now) => Advice::Cut,
+            _ if finishing && known.is_done() => Advice::Cut,
+            _ if finishing => Advice::Keep(now + FINISHING),
+            Some(at) => known.activity.advise_stopping(at, now),
+            None => known.activity.advise(limits, now),
+        }
+    }
+}
+
+impl Known {
     /// Whether nothing is under way, down to the last byte of the last answer.
     fn is_done(&self) -> bool {
-        self.exchanges().is_empty() && !self.activity.is_writing()
-    }
-
-    fn begin(self: &Arc<Self>, request: &Request<Incoming>) -> Underway {
-        self.activity.request(request.version() == Version::HTTP_2);
-        let exchange = Arc::new(Exchange {
-            method: request.method().clone(),
-            begun: Instant::now(),
-            route: OnceLock::new(),
-        });
-        let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-        exchanges.push(exchange.clone());
-        Underway {
-            connection: self.clone(),
-            exchange,
-        }
-    }
-}
-
-/// Keeps a request in the list of those under way until its answer was wholly sent or given up.
-pub(super) struct Underway {
-    pub(super) connection: Arc<Connection>,
-    exchange: Arc<Exchange>,
-}
-
-impl Drop for Underway {
-    fn drop(&mut self) {
-        self.connection.activity.answered(Instant::now());
-        let mut exchanges = self
-            .connection
-            .exchanges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        exchanges.retain(|exchange| !Arc::ptr_eq(exchange, &self.exchange));
+        self.exchanges.is_empty() && !self.activity.is_writing()
     }
 }
 
@@ -196,21 +156,12 @@ pub(super) async fn serve<S>(
 {
     let io = TokioIo::new(Watched::new(stream, connection.clone()));
     let address = peer.address;
-    let peer = Arc::new(peer);
-    let service = service_fn(|request| {
-        answer(
-            request,
-            peer.clone(),
-            router.clone(),
-            connection.clone(),
-            shared.clone(),
-        )
-    });
+    let service = Answers::new(peer, router, connection.clone(), shared.clone());
     let builder = builder(shared.header_limit);
     let mut served = pin!(builder.serve_connection_with_upgrades(io, service));
 
     let now = Instant::now();
-    let first = match connection.activity.advise(shared.limits(), now) {
+    let first = match connection.known().activity.advise(shared.limits(), now) {
         Advice::Keep(until) => until,
         Advice::Finish | Advice::Cut => now,
     };
@@ -246,14 +197,7 @@ pub(super) async fn serve<S>(
             () = look.as_mut() => {
                 let now = Instant::now();
                 let limits = shared.limits();
-                let advice = match stopped {
-                    _ if connection.activity.is_stuck(limits, now) => Advice::Cut,
-                    _ if finishing && connection.is_done() => Advice::Cut,
-                    _ if finishing => Advice::Keep(now + FINISHING),
-                    Some(at) => connection.activity.advise_stopping(at, now),
-                    None => connection.activity.advise(limits, now),
-                };
-                match advice {
+                match connection.advise(limits, stopped, finishing, now) {
                     Advice::Keep(until) => look.as_mut().reset(until),
                     Advice::Finish => {
                         served.as_mut().graceful_shutdown();
@@ -265,34 +209,4 @@ pub(super) async fn serve<S>(
             }
         }
     }
-}
-
-async fn answer(
-    mut request: Request<Incoming>,
-    peer: Arc<Peer>,
-    mut router: Router,
-    connection: Arc<Connection>,
-    shared: Arc<Shared>,
-) -> Result<Response<Tracked>, Infallible> {
-    let underway = connection.begin(&request);
-    let multiplexed = request.version() == Version::HTTP_2;
-    let caller = shared.caller(&peer, request.headers());
-    let extensions = request.extensions_mut();
-    extensions.insert(ConnectInfo(peer.address));
-    extensions.insert(caller);
-    extensions.insert(underway.exchange.clone());
-    #[cfg(feature = "tls")]
-    if let Some(identity) = &peer.identity {
-        extensions.insert(identity.clone());
-    }
-    let mut response = router.call(request.map(Body::new)).await?;
-    // A client that keeps its connection would send its next request into a listener that is about to close.
-    let last =
-        shared.lifecycle.state() >= State::Draining || connection.activity.is_of_age(underway.exchange.begun);
-    if last && !multiplexed && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response.map(|body| Tracked::new(body, underway, multiplexed)))
 }

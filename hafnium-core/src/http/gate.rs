@@ -2,8 +2,7 @@
 //!
 //! The way of a request that finds room is two atomic operations; only those that wait touch more.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,6 +15,13 @@ pub(crate) struct Room {
     pub(crate) places: u32,
     /// How long one may wait.
     pub(crate) wait: Duration,
+}
+
+impl Room {
+    /// Whether there is a place beside so many that run.
+    fn holds(self, running: u32) -> bool {
+        self.places == 0 || running < self.places
+    }
 }
 
 /// Why a request was not let through.
@@ -39,24 +45,57 @@ impl Shed {
 /// The number of running and waiting requests.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    running: AtomicU32,
-    waiting: AtomicU32,
+    /// [`Counts`], both in one word: who takes a place sees in the same moment whether somebody waits for it, and who
+    /// leaves one, whether somebody is to be told.
+    counts: AtomicU64,
     /// Milliseconds after `begun` at which the queue began to stand; 0 while nobody waits.
     standing_since: AtomicU64,
     begun: Instant,
     left: Notify,
 }
 
+/// How many run and how many wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    running: u32,
+    waiting: u32,
+}
+
+impl Counts {
+    const ONE_RUNS: u64 = 1;
+    const ONE_WAITS: u64 = 1 << 32;
+
+    fn of(word: u64) -> Self {
+        Self {
+            running: word as u32,
+            waiting: (word >> 32) as u32,
+        }
+    }
+}
+
+/// What holds a gate, so that a place in it needs no reference of its own: counting those of all requests would be one
+/// more thing that all processors write to.
+pub(crate) trait Gated {
+    fn gate(&self) -> &Gate;
+}
+
 /// A place among the running; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Pass(Arc<Gate>);
+pub(crate) struct Pass<G: Gated>(G);
 
-impl Drop for Pass {
+impl<G: Gated> Pass<G> {
+    /// What holds the gate.
+    pub(crate) fn keeper(&self) -> &G {
+        &self.0
+    }
+}
+
+impl<G: Gated> Drop for Pass<G> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-        // Who begins to wait counts itself before it looks for room: one of the two sees the other.
-        if self.0.waiting.load(Ordering::SeqCst) > 0 {
-            self.0.left.notify_one();
+        let gate = self.0.gate();
+        let before = gate.counts.fetch_sub(Counts::ONE_RUNS, Ordering::AcqRel);
+        if Counts::of(before).waiting > 0 {
+            gate.left.notify_one();
         }
     }
 }
@@ -69,7 +108,8 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.gate.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let before = self.gate.counts.fetch_sub(Counts::ONE_WAITS, Ordering::AcqRel);
+        if Counts::of(before).waiting == 1 {
             self.gate.standing_since.store(0, Ordering::Relaxed);
         }
         // A wake-up that came to one who gives up is passed on.
@@ -80,39 +120,50 @@ impl Drop for Waiting<'_> {
 }
 
 impl Gate {
-    pub(crate) fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Self {
-            running: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            counts: AtomicU64::new(0),
             standing_since: AtomicU64::new(0),
             begun: now,
             left: Notify::new(),
-        })
-    }
-
-    fn try_pass(self: &Arc<Self>, places: u32) -> Option<Pass> {
-        let room = |running: u32| (places == 0 || running < places).then_some(running + 1);
-        let taken = self
-            .running
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, room);
-        taken.is_ok().then(|| Pass(self.clone()))
-    }
-
-    /// A place at once, where there is one and nobody waits for it.
-    pub(crate) fn pass(self: &Arc<Self>, room: Room) -> Option<Pass> {
-        // Who comes later does not go first.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            return None;
         }
-        self.try_pass(room.places)
+    }
+
+    #[cfg(test)]
+    fn counts(&self) -> Counts {
+        Counts::of(self.counts.load(Ordering::Acquire))
+    }
+
+    /// Counts one more that runs, where `may` says so.
+    fn enter(&self, may: impl Fn(Counts) -> bool) -> bool {
+        let more = |word| may(Counts::of(word)).then_some(word + Counts::ONE_RUNS);
+        self.counts
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+            .is_ok()
+    }
+
+    /// A place in the gate of `keeper` at once, where there is one and nobody waits for it: who comes later does not go
+    /// first.
+    pub(crate) fn pass<G: Gated>(keeper: G, room: Room) -> Result<Pass<G>, G> {
+        let may = |counts: Counts| counts.waiting == 0 && room.holds(counts.running);
+        match keeper.gate().enter(may) {
+            true => Ok(Pass(keeper)),
+            false => Err(keeper),
+        }
     }
 
     /// Waits for a place, in the order of arrival.
     ///
     /// Cancel-safety: dropping it gives up the place in the queue.
-    pub(crate) async fn queue(self: &Arc<Self>, room: Room) -> Result<Pass, Shed> {
+    pub(crate) async fn queue<G: Gated>(keeper: G, room: Room) -> Result<Pass<G>, Shed> {
+        keeper.gate().wait(room).await?;
+        Ok(Pass(keeper))
+    }
+
+    async fn wait(&self, room: Room) -> Result<(), Shed> {
         let begun = Instant::now();
-        let ahead = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let before = self.counts.fetch_add(Counts::ONE_WAITS, Ordering::AcqRel);
+        let ahead = Counts::of(before).waiting;
         let mut waiting = Waiting {
             gate: self,
             passed: false,
@@ -132,10 +183,7 @@ impl Gate {
             if ahead > 0 {
                 self.left.notified().await;
             }
-            loop {
-                if let Some(pass) = self.try_pass(room.places) {
-                    return pass;
-                }
+            while !self.enter(|counts| room.holds(counts.running)) {
                 self.left.notified().await;
             }
         };
@@ -163,23 +211,36 @@ fn patience(wait: Duration, now: u64, since: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
+
+    impl Gated for Arc<Gate> {
+        fn gate(&self) -> &Gate {
+            self
+        }
+    }
+
+    fn new() -> Arc<Gate> {
+        Arc::new(Gate::new(Instant::now()))
+    }
 
     const ROOM: Room = Room {
         places: 2,
         wait: Duration::from_millis(500),
     };
 
-    async fn enter(gate: &Arc<Gate>) -> Result<Pass, Shed> {
-        match gate.pass(ROOM) {
-            Some(pass) => Ok(pass),
-            None => gate.queue(ROOM).await,
+    async fn enter(gate: &Arc<Gate>) -> Result<Pass<Arc<Gate>>, Shed> {
+        match Gate::pass(gate.clone(), ROOM) {
+            Ok(pass) => Ok(pass),
+            Err(gate) => Gate::queue(gate, ROOM).await,
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_room_waits_in_order_and_is_shed_after_the_wait() {
-        let gate = Gate::new(Instant::now());
+        let gate = new();
         let (first, second) = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
         let begun = Instant::now();
         assert_eq!(enter(&gate).await.unwrap_err(), Shed::WaitedTooLong);
@@ -193,15 +254,15 @@ mod tests {
         assert!(!waits.is_finished());
         drop(first);
         let third = waits.await.unwrap().unwrap();
-        assert!(gate.pass(ROOM).is_none());
+        assert!(Gate::pass(gate.clone(), ROOM).is_err());
         drop((second, third));
-        assert!(gate.pass(ROOM).is_some());
-        assert_eq!(gate.waiting.load(Ordering::SeqCst), 0);
+        assert!(Gate::pass(gate.clone(), ROOM).is_ok());
+        assert_eq!(gate.counts().waiting, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_sheds_at_once_and_who_gives_up_leaves_it() {
-        let gate = Gate::new(Instant::now());
+        let gate = new();
         let _running = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
         let queue = || {
             let gate = gate.clone();
@@ -221,7 +282,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_shed_changes_nothing_in_the_order_of_those_who_wait() {
-        let gate = Gate::new(Instant::now());
+        let gate = new();
         let (running, _running) = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
         let queue = || {
             let gate = gate.clone();
@@ -238,7 +299,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wake_up_that_came_to_one_who_gave_up_is_not_lost() {
-        let gate = Gate::new(Instant::now());
+        let gate = new();
         let (first, _second) = (enter(&gate).await.unwrap(), enter(&gate).await.unwrap());
         let queue = || {
             let gate = gate.clone();
@@ -261,15 +322,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn zero_places_are_any_number() {
-        let gate = Gate::new(Instant::now());
+        let gate = new();
         let room = Room { places: 0, ..ROOM };
-        let passes: Vec<_> = (0..5000).map(|_| gate.pass(room)).collect();
-        assert!(passes.iter().all(Option::is_some));
+        let passes: Vec<_> = (0..5000).map(|_| Gate::pass(gate.clone(), room)).collect();
+        assert!(passes.iter().all(Result::is_ok));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn under_contention_no_more_run_than_may_and_nobody_is_forgotten() {
-        let gate = Gate::new(Instant::now());
+        let gate = new();
         let room = Room {
             places: 8,
             wait: Duration::from_secs(60),
@@ -280,11 +341,11 @@ mod tests {
             let (gate, most) = (gate.clone(), most.clone());
             all.spawn(async move {
                 for _ in 0..200 {
-                    let pass = match gate.pass(room) {
-                        Some(pass) => pass,
-                        None => gate.queue(room).await.unwrap(),
+                    let pass = match Gate::pass(gate.clone(), room) {
+                        Ok(pass) => pass,
+                        Err(gate) => Gate::queue(gate, room).await.unwrap(),
                     };
-                    most.fetch_max(gate.running.load(Ordering::SeqCst), Ordering::SeqCst);
+                    most.fetch_max(gate.counts().running, Ordering::SeqCst);
                     tokio::task::yield_now().await;
                     drop(pass);
                 }
@@ -294,6 +355,12 @@ mod tests {
             ended.unwrap();
         }
         assert!(most.load(Ordering::SeqCst) <= 8);
-        assert_eq!(gate.running.load(Ordering::SeqCst), 0);
+        assert_eq!(
+            gate.counts(),
+            Counts {
+                running: 0,
+                waiting: 0
+            }
+        );
     }
 }

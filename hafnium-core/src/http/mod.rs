@@ -15,11 +15,14 @@
 
 mod accept;
 mod activity;
+mod answering;
+mod answers;
 mod bind;
 mod body;
 mod compress;
 mod connection;
 mod envelope;
+mod exchange;
 mod forwarded;
 mod gate;
 mod loopback;
@@ -35,8 +38,9 @@ mod tracked;
 mod watched;
 
 pub(crate) use activity::Limits;
+pub use answering::Answering;
 pub use bind::Bound;
-pub use envelope::envelope;
+pub use envelope::{Envelope, EnvelopeLayer, envelope};
 pub use forwarded::{Caller, ForwardedBy, Scheme};
 pub use mount::mount_probes;
 pub use network::{Network, NetworkError};

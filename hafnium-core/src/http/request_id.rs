@@ -1,6 +1,9 @@
 //! The name of one request in logs of all services it passes.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 
 /// The header that carries it.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -12,8 +15,16 @@ tokio::task_local! {
 }
 
 /// The id of a request: its caller's, or a new one. In the request's extensions, and in the answer's header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+#[derive(Clone)]
+pub struct RequestId(Text);
+
+/// Every request has one, and it is copied a few times on the way.
+#[derive(Clone)]
+enum Text {
+    Caller(HeaderValue),
+    /// Hexadecimal digits, in place: nothing to count and nothing to free.
+    Own([u8; 32]),
+}
 
 impl RequestId {
     /// The id of the request that this task serves, if it serves one.
@@ -25,12 +36,24 @@ impl RequestId {
     ///
     /// Cancel-safety: as that of `future`.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
+        self.scoped(future).await
+    }
+
+    /// The same as a future with a name.
+    pub(super) fn scoped<F: Future>(self, future: F) -> TaskLocalFuture<Self, F> {
+        CURRENT.scope(self, future)
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Caller(value) => value.as_bytes(),
+            Text::Own(text) => text,
+        }
     }
 
     /// The caller's id where it is fit to be logged (up to 128 visible ASCII characters), else a new one.
@@ -39,7 +62,7 @@ impl RequestId {
             (1..=MAX_LEN).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
         };
         match headers.get(REQUEST_ID).filter(fit) {
-            Some(value) => Self(value.clone()),
+            Some(value) => Self(Text::Caller(value.clone())),
             None => Self::random(),
         }
     }
@@ -51,11 +74,28 @@ impl RequestId {
             *digit = b"0123456789abcdef"[(rest & 15) as usize];
             rest >>= 4;
         }
-        Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
+        Self(Text::Own(text))
     }
 
     pub(crate) fn value(&self) -> HeaderValue {
-        self.0.clone()
+        match &self.0 {
+            Text::Caller(value) => value.clone(),
+            Text::Own(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("0")),
+        }
+    }
+}
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for RequestId {}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RequestId").field(&self.as_str()).finish()
     }
 }
 
@@ -73,5 +113,8 @@ mod tests {
             assert_eq!(RequestId::of(&headers).as_str().len(), 32, "{unfit:?}");
         }
         assert_ne!(RequestId::random(), RequestId::random());
+        let own = RequestId::random();
+        headers.insert(REQUEST_ID, own.value());
+        assert_eq!(RequestId::of(&headers), own, "sent on, it is the same");
     }
 }

@@ -242,8 +242,7 @@ impl Server {
         let now = Instant::now();
         self.connections()
             .iter()
-            .flat_map(|connection| connection.exchanges())
-            .map(|exchange| exchange.describe(now))
+            .flat_map(|connection| connection.known().exchanges.describe(now))
             .collect()
     }
 }

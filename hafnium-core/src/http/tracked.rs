@@ -10,7 +10,7 @@ use hyper::body::Buf;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::connection::Underway;
+use super::exchange::Underway;
 
 pin_project! {
     /// Keeps its request in the list of those under way. HTTP/2 takes a body at once, however large, and writes it as the
@@ -18,18 +18,24 @@ pin_project! {
     pub(super) struct Tracked {
         #[pin]
         body: Body,
-        underway: Arc<Underway>,
-        multiplexed: bool,
+        underway: Kept,
     }
+}
+
+enum Kept {
+    /// By the body alone.
+    Alone { _underway: Underway },
+    /// By its pieces too.
+    Shared(Arc<Underway>),
 }
 
 impl Tracked {
     pub(super) fn new(body: Body, underway: Underway, multiplexed: bool) -> Self {
-        Self {
-            body,
-            underway: Arc::new(underway),
-            multiplexed,
-        }
+        let underway = match multiplexed {
+            true => Kept::Shared(Arc::new(underway)),
+            false => Kept::Alone { _underway: underway },
+        };
+        Self { body, underway }
     }
 }
 
@@ -43,7 +49,10 @@ impl HttpBody for Tracked {
     ) -> Poll<Option<Result<Frame<Piece>, Self::Error>>> {
         let this = self.project();
         let frame = ready!(this.body.poll_frame(cx));
-        let underway = this.multiplexed.then_some(&*this.underway);
+        let underway = match this.underway {
+            Kept::Alone { .. } => None,
+            Kept::Shared(underway) => Some(&*underway),
+        };
         Poll::Ready(frame.map(|frame| Ok(frame?.map_data(|bytes| Piece::new(bytes, underway)))))
     }
 
@@ -65,7 +74,7 @@ pub(super) struct Piece {
 impl Piece {
     fn new(bytes: Bytes, underway: Option<&Arc<Underway>>) -> Self {
         if let Some(underway) = underway {
-            underway.connection.activity.gave(Instant::now());
+            underway.connection.known().activity.gave(Instant::now());
         }
         Self {
             bytes,
@@ -86,7 +95,7 @@ impl Buf for Piece {
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
         if let Some(underway) = &self.underway {
-            underway.connection.activity.moved(Instant::now());
+            underway.connection.known().activity.moved(Instant::now());
         }
     }
 }
@@ -94,7 +103,7 @@ impl Buf for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         if let Some(underway) = &self.underway {
-            underway.connection.activity.took();
+            underway.connection.known().activity.took();
         }
     }
 }

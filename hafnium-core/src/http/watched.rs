@@ -37,11 +37,11 @@ impl<S> Watched<S> {
         match (&done, self.stuck) {
             (Poll::Pending, None) => {
                 self.stuck = Some(step);
-                self.connection.activity.stuck(Instant::now());
+                self.connection.known().activity.stuck(Instant::now());
             }
             (Poll::Ready(_), Some(stuck)) if stuck == step => {
                 self.stuck = None;
-                self.connection.activity.flows(Instant::now());
+                self.connection.known().activity.flows(Instant::now());
             }
             _ => {}
         }
@@ -55,7 +55,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            this.connection.activity.received(Instant::now());
+            this.connection.known().activity.received(Instant::now());
         }
         read
     }

@@ -7,7 +7,7 @@ use tracing::Event;
 use tracing::field::{Field, Visit};
 
 use super::format::Format;
-use crate::redaction::{REDACTED, is_secret};
+use crate::redaction::{REDACTED, is_secret_field};
 
 /// The value of a field.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ impl<T: Sink> Visitor<T> {
         if name.starts_with("otel.") || name.starts_with("log.") {
             return;
         }
-        if is_secret(name) {
+        if is_secret_field(name) {
             self.0.take(name, Value::Str(REDACTED));
         } else {
             self.0.take(name, value);
@@ -127,19 +127,52 @@ impl Sink for OfEvent<'_> {
 
 /// The fields of a span, each encoded; the last value recorded under a name counts.
 #[derive(Default)]
-pub(super) struct SpanFields(Vec<(&'static str, String)>);
+pub(super) struct SpanFields {
+    text: String,
+    parts: Vec<Part>,
+}
+
+/// Where the field `name` ends in the text; it begins where the one before it ends.
+struct Part {
+    name: &'static str,
+    end: usize,
+}
 
 impl SpanFields {
+    /// Room for the usual ones of so many fields, so that recording them takes memory once.
+    pub(super) fn of(fields: usize) -> Self {
+        Self {
+            text: String::with_capacity(32 * fields),
+            parts: Vec::with_capacity(fields),
+        }
+    }
+
     pub(super) fn visitor<'a>(&'a mut self, format: &'a Format) -> impl Visit + 'a {
         Visitor(OfSpan { fields: self, format })
     }
 
     /// Appends the fields that the event itself has not.
     pub(super) fn append(&self, line: &mut String, event: &EventFields) {
-        for (name, encoded) in &self.0 {
-            if !event.names.contains(name) {
-                line.push_str(encoded);
+        let mut begin = 0;
+        for part in &self.parts {
+            if !event.names.contains(&part.name) {
+                line.push_str(self.text.get(begin..part.end).unwrap_or_default());
             }
+            begin = part.end;
+        }
+    }
+
+    /// Removes the field `name`, if it is there.
+    fn forget(&mut self, name: &str) {
+        let Some(at) = self.parts.iter().position(|part| part.name == name) else {
+            return;
+        };
+        let end = self.parts.remove(at).end;
+        let begin = at.checked_sub(1).and_then(|before| self.parts.get(before));
+        let begin = begin.map_or(0, |part| part.end);
+        self.text.replace_range(begin..end, "");
+        for part in self.parts.iter_mut().skip(at) {
+            part.end -= end - begin;
         }
     }
 }
@@ -151,13 +184,56 @@ struct OfSpan<'a> {
 
 impl Sink for OfSpan<'_> {
     fn take(&mut self, name: &'static str, value: Value<'_>) {
-        let known = self.fields.0.iter().position(|(known, _)| *known == name);
-        let mut encoded = match known {
-            Some(at) => self.fields.0.swap_remove(at).1,
-            None => String::new(),
+        self.fields.forget(name);
+        // A value that panicked while it was formatted has left its beginning.
+        let begin = self.fields.parts.last().map_or(0, |part| part.end);
+        self.fields.text.truncate(begin);
+        self.format.field(&mut self.fields.text, name, value);
+        let end = self.fields.text.len();
+        self.fields.parts.push(Part { name, end });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(fields: &SpanFields) -> String {
+        let mut line = String::new();
+        fields.append(&mut line, &EventFields::default());
+        line
+    }
+
+    #[test]
+    fn a_field_that_is_recorded_again_takes_no_more_room_and_others_stay() {
+        let format = Format::human(false);
+        let mut fields = SpanFields::of(1);
+        let mut record = |name, value| {
+            let mut sink = OfSpan {
+                fields: &mut fields,
+                format: &format,
+            };
+            sink.take(name, Value::Unsigned(value));
         };
-        encoded.clear();
-        self.format.field(&mut encoded, name, value);
-        self.fields.0.push((name, encoded));
+        record("first", 1);
+        record("second", 2);
+        record("third", 3);
+        for progress in 10..1000 {
+            record("first", progress % 90 + 10);
+            record("second", progress % 90 + 10);
+        }
+        record("second", 2);
+        record("third", 4);
+        record("first", 7);
+        let mut expected = SpanFields::default();
+        for (name, value) in [("second", 2), ("third", 4), ("first", 7)] {
+            let mut sink = OfSpan {
+                fields: &mut expected,
+                format: &format,
+            };
+            sink.take(name, Value::Unsigned(value));
+        }
+        assert_eq!(line(&fields), line(&expected));
+        assert_eq!(fields.text.len(), expected.text.len());
     }
 }

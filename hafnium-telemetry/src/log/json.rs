@@ -86,6 +86,13 @@ impl fmt::Write for Escaped<'_> {
 }
 
 fn escape(out: &mut String, text: &str) {
+    // Looked at as a whole, which takes a few instructions for names and most values.
+    let plain = text.bytes().fold(true, |plain, byte| {
+        plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+    });
+    if plain {
+        return out.push_str(text);
+    }
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
         let short = match byte {

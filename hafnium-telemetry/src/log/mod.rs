@@ -90,7 +90,7 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut fields = SpanFields::default();
+        let mut fields = SpanFields::of(attributes.fields().len());
         attributes.record(&mut fields.visitor(&self.format));
         span.extensions_mut().insert(fields);
     }

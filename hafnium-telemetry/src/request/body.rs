@@ -7,7 +7,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Sent};
 
 pin_project! {
     /// The body of an answer; its request is recorded when it ends or is dropped.
@@ -39,19 +39,26 @@ impl<B: Body> Body for ObservedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        let polled = {
-            let _entered = this.exchange.as_ref().map(|exchange| exchange.span().enter());
-            this.body.poll_frame(cx)
+        let mut body = this.body;
+        let Some(exchange) = this.exchange.as_mut() else {
+            return body.poll_frame(cx);
         };
-        match (&polled, this.exchange.as_mut()) {
-            (Poll::Ready(Some(Ok(frame))), Some(exchange)) => {
-                exchange.sent(frame.data_ref().map_or(0, Buf::remaining));
-            }
-            (Poll::Ready(Some(Err(_))), Some(exchange)) => exchange.broke(),
-            (Poll::Ready(None), _) => drop(this.exchange.take()),
-            _ => {}
-        }
-        polled
+        exchange.send(|| {
+            let polled = body.as_mut().poll_frame(cx);
+            let sent = match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                    match body.is_end_stream() {
+                        true => Sent::Last(bytes),
+                        false => Sent::Part(bytes),
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => Sent::Broken,
+                Poll::Ready(None) => Sent::Last(0),
+                Poll::Pending => Sent::Nothing,
+            };
+            (polled, sent)
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath};
-use hafnium_core::metrics::UpDown;
 use http::{Request, Response, Version};
 use opentelemetry::trace::Status;
 use tracing::Span;
@@ -14,25 +13,28 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Observer;
 use super::headers::extract_headers;
-use super::instruments::{Ending, Kind, known_method};
+use super::instruments::{Ending, Handles, Kind, known_method};
 
 /// A request under way. Recorded when it is dropped.
 pub(super) struct Exchange {
-    observer: Arc<Observer>,
     span: Span,
-    kind: Kind,
-    route: Option<MatchedPath>,
+    /// Until it is recorded.
+    underway: Option<Underway>,
+}
+
+struct Underway {
+    handles: Arc<Handles>,
     peer: Option<SocketAddr>,
     request_id: Option<String>,
-    active: Arc<UpDown>,
     begun: Instant,
     ending: Ending,
     bytes: u64,
+    access_log: bool,
 }
 
 impl Exchange {
     /// Begins the telemetry of `request`; `None` for one that is left out.
-    pub(super) fn begin<B>(observer: &Arc<Observer>, request: &Request<B>) -> Option<Self> {
+    pub(super) fn begin<B>(observer: &Observer, request: &Request<B>) -> Option<Self> {
         let path = request.uri().path();
         if observer.left_out.iter().any(|left_out| left_out == path) {
             return None;
@@ -44,23 +46,22 @@ impl Exchange {
                 _ => "http",
             },
         };
-        let route = request.extensions().get::<MatchedPath>().cloned();
+        let route = request.extensions().get::<MatchedPath>();
+        let handles = observer.instruments.of(route.map(MatchedPath::as_str), kind);
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map(|info| info.0);
-        let active = observer.instruments.active(kind);
-        active.add(1);
-        Some(Self {
-            observer: observer.clone(),
-            span: span(observer, request, kind, route.as_ref(), peer),
-            kind,
-            route,
+        handles.active.add(1);
+        let span = span(observer, request, &handles, peer);
+        let underway = Some(Underway {
+            handles,
             peer,
             request_id: None,
-            active,
             begun: Instant::now(),
             ending: Ending::Cancelled,
             bytes: 0,
-        })
+            access_log: observer.access_log,
+        });
+        Some(Self { span, underway })
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -69,53 +70,74 @@ impl Exchange {
 
     /// The answer began.
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
-        self.ending = Ending::Answered(response.status().as_u16());
+        let Some(underway) = &mut self.underway else {
+            return;
+        };
+        underway.ending = Ending::Answered(response.status().as_u16());
         let id = response.headers().get("x-request-id");
-        self.request_id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        underway.request_id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
     }
 
     /// The service failed instead of answering.
     pub(super) fn failed(&mut self) {
-        self.ending = Ending::Failed;
-    }
-
-    /// A part of the answer's body was handed over.
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    /// The answer's body failed.
-    pub(super) fn broke(&mut self) {
-        if let Ending::Answered(status) = self.ending {
-            self.ending = Ending::Broken(status);
+        if let Some(underway) = &mut self.underway {
+            underway.ending = Ending::Failed;
         }
+    }
+
+    /// Runs `poll`, which hands over a part of the answer's body, within the span. Where it says that this was the last
+    /// one, the request is recorded while the span is entered anyway.
+    pub(super) fn send<T>(&mut self, poll: impl FnOnce() -> (T, Sent)) -> T {
+        let _entered = self.span.enter();
+        let (polled, sent) = poll();
+        if let Some(underway) = &mut self.underway {
+            match sent {
+                Sent::Nothing => {}
+                Sent::Part(bytes) | Sent::Last(bytes) => underway.bytes += bytes as u64,
+                Sent::Broken => {
+                    if let Ending::Answered(status) = underway.ending {
+                        underway.ending = Ending::Broken(status);
+                    }
+                }
+            }
+        }
+        if let Sent::Last(_) = sent
+            && let Some(underway) = self.underway.take()
+        {
+            underway.record(&self.span);
+        }
+        polled
     }
 }
 
-/// What is not useful in every log line of a handler goes to the trace only.
-fn span<B>(
-    observer: &Observer,
-    request: &Request<B>,
-    kind: Kind,
-    route: Option<&MatchedPath>,
-    peer: Option<SocketAddr>,
-) -> Span {
-    let route = route.map(MatchedPath::as_str);
-    let name = match route {
-        Some(route) => format!("{} {route}", kind.method),
-        None => kind.method.to_owned(),
-    };
+/// What one look at the body of an answer gave, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Nothing,
+    Part(usize),
+    /// Nothing comes after it.
+    Last(usize),
+    /// It failed.
+    Broken,
+}
+
+/// What is not useful in every log line of a handler goes to the trace only, where one is exported.
+fn span<B>(observer: &Observer, request: &Request<B>, handles: &Handles, peer: Option<SocketAddr>) -> Span {
+    let kind = handles.kind;
     let span = tracing::info_span!(
         target: "hafnium::request",
         "request",
-        otel.name = name,
+        otel.name = handles.name.as_str(),
         otel.kind = "server",
         http.request.method = kind.method,
-        http.route = route,
+        http.route = handles.route.as_deref(),
         http.response.status_code = Empty,
         "error.type" = Empty,
     );
     extract_headers(&observer.propagation.0, request.headers(), &span);
+    if !observer.exported {
+        return span;
+    }
     span.set_attribute("url.path", request.uri().path().to_owned());
     span.set_attribute("url.scheme", kind.scheme);
     span.set_attribute("network.protocol.version", protocol(request.version()));
@@ -144,42 +166,50 @@ fn protocol(version: Version) -> &'static str {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if let Some(underway) = self.underway.take() {
+            let _entered = self.span.enter();
+            underway.record(&self.span);
+        }
+    }
+}
+
+impl Underway {
+    /// Within the span: the line is one of its.
+    fn record(self, span: &Span) {
         let taken = self.begun.elapsed();
-        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let kind = self.handles.kind;
+        let route = self.handles.route.as_deref();
         let status = self.ending.status();
         let error = self.ending.error();
-        self.active.add(-1);
-        self.observer
-            .instruments
-            .record(route, self.kind, self.ending, taken.as_secs_f64());
+        self.handles.active.add(-1);
+        self.handles.record(self.ending, taken.as_secs_f64());
         if let Some(status) = status {
-            self.span.record("http.response.status_code", status);
+            span.record("http.response.status_code", status);
         }
         if let Some(error) = &error {
-            self.span.record("error.type", error.as_str());
+            span.record("error.type", error.as_str());
         }
         // A caller that went away is no failure of this side.
         if error.is_some() && self.ending != Ending::Cancelled {
-            self.span.set_status(Status::error(""));
+            span.set_status(Status::error(""));
         }
-        if !self.observer.access_log {
+        if !self.access_log {
             return;
         }
-        let _entered = self.span.enter();
         tracing::info!(
             target: "hafnium::access",
             {
-                "http.request.method" = self.kind.method,
+                "http.request.method" = kind.method,
                 "http.route" = route,
                 "http.response.status_code" = status,
                 "http.response.body.size" = self.bytes,
-                "client.address" = self.peer.map(|peer| peer.to_string()),
+                "client.address" = self.peer.map(display),
                 "error.type" = error,
                 request_id = self.request_id,
                 duration_ms = taken.as_micros() as f64 / 1000.0,
             },
             "{} {}",
-            self.kind.method,
+            kind.method,
             route.unwrap_or("(no route)"),
         );
     }

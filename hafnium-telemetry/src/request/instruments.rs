@@ -66,11 +66,22 @@ pub(super) struct Instruments {
     duration: Histogram,
     active: UpDown,
     /// By route (empty where none matched), then by the rest, so that a lookup needs no owned route.
-    durations: RwLock<HashMap<Box<str>, Durations>>,
-    actives: RwLock<HashMap<Kind, Arc<UpDown>>>,
+    seen: RwLock<HashMap<Box<str>, Vec<(Kind, Arc<Handles>)>>>,
 }
 
-type Durations = HashMap<(Kind, Ending), Histogram>;
+/// What all requests of one route and kind share.
+#[derive(Debug)]
+pub(super) struct Handles {
+    pub(super) kind: Kind,
+    /// The route's template, where one matched.
+    pub(super) route: Option<Box<str>>,
+    /// Of their spans.
+    pub(super) name: String,
+    pub(super) active: UpDown,
+    duration: Histogram,
+    /// By how they ended: a handful at most.
+    durations: RwLock<Vec<(Ending, Histogram)>>,
+}
 
 impl Instruments {
     pub(super) fn new(metrics: &Metrics) -> Self {
@@ -86,46 +97,66 @@ impl Instruments {
                 "{request}",
                 "HTTP requests under way",
             ),
+            seen: RwLock::default(),
+        }
+    }
+
+    pub(super) fn of(&self, route: Option<&str>, kind: Kind) -> Arc<Handles> {
+        let find = |all: &[(Kind, Arc<Handles>)]| {
+            let found = all.iter().find(|(of, _)| *of == kind);
+            found.map(|(_, handles)| handles.clone())
+        };
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handles) = seen.get(route.unwrap_or_default()).and_then(|all| find(all)) {
+            return handles;
+        }
+        drop(seen);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let all = seen.entry(route.unwrap_or_default().into()).or_default();
+        find(all).unwrap_or_else(|| {
+            let handles = Arc::new(self.handles(route, kind));
+            all.push((kind, handles.clone()));
+            handles
+        })
+    }
+
+    fn handles(&self, route: Option<&str>, kind: Kind) -> Handles {
+        Handles {
+            kind,
+            route: route.map(Into::into),
+            name: match route {
+                Some(route) => format!("{} {route}", kind.method),
+                None => kind.method.to_owned(),
+            },
+            active: self.active.with(&labels(kind)),
+            duration: self.duration.clone(),
             durations: RwLock::default(),
-            actives: RwLock::default(),
         }
     }
+}
 
-    pub(super) fn active(&self, kind: Kind) -> Arc<UpDown> {
-        let known = self.actives.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = known.get(&kind) {
-            return handle.clone();
-        }
-        drop(known);
-        let handle = Arc::new(self.active.with(&labels(kind)));
-        let mut known = self.actives.write().unwrap_or_else(PoisonError::into_inner);
-        known.entry(kind).or_insert(handle).clone()
-    }
-
-    pub(super) fn record(&self, route: Option<&str>, kind: Kind, ending: Ending, seconds: f64) {
+impl Handles {
+    pub(super) fn record(&self, ending: Ending, seconds: f64) {
         let known = self.durations.read().unwrap_or_else(PoisonError::into_inner);
-        let handle = known
-            .get(route.unwrap_or_default())
-            .and_then(|of_route| of_route.get(&(kind, ending)));
-        if let Some(handle) = handle {
+        if let Some((_, handle)) = known.iter().find(|(of, _)| *of == ending) {
             handle.record(seconds);
             return;
         }
         drop(known);
-        let handle = self.handle(route, kind, ending);
+        let handle = self.of(ending);
         handle.record(seconds);
         let mut known = self.durations.write().unwrap_or_else(PoisonError::into_inner);
-        known
-            .entry(route.unwrap_or_default().into())
-            .or_default()
-            .insert((kind, ending), handle);
+        // Another one may have come first.
+        if known.iter().all(|(of, _)| *of != ending) {
+            known.push((ending, handle));
+        }
     }
 
-    fn handle(&self, route: Option<&str>, kind: Kind, ending: Ending) -> Histogram {
+    fn of(&self, ending: Ending) -> Histogram {
         let status = ending.status().map(|status| status.to_string());
         let error = ending.error();
-        let mut all = labels(kind).to_vec();
-        all.extend(route.map(|route| ("http.route", route)));
+        let mut all = labels(self.kind).to_vec();
+        all.extend(self.route.as_deref().map(|route| ("http.route", route)));
         all.extend(
             status
                 .as_deref()

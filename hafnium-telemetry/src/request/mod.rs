@@ -56,6 +56,8 @@ struct Observer {
     instruments: Arc<Instruments>,
     propagation: Hidden<Propagation>,
     access_log: bool,
+    /// Whether anybody gets the traces.
+    exported: bool,
     left_out: Vec<String>,
 }
 
@@ -77,6 +79,7 @@ impl RequestLayer {
                 instruments: Arc::new(Instruments::new(metrics)),
                 propagation: Hidden(propagation.clone()),
                 access_log: true,
+                exported: true,
                 left_out: PROBES.map(str::to_owned).to_vec(),
             }),
         }
@@ -85,6 +88,13 @@ impl RequestLayer {
     /// The same layer without access log lines.
     pub fn without_access_log(mut self) -> Self {
         Arc::make_mut(&mut self.observer).access_log = false;
+        self
+    }
+
+    /// The same layer, which makes nothing that only an exported trace would show. Trace and span ids are made, logged and
+    /// handed on all the same.
+    pub(crate) fn without_export(mut self) -> Self {
+        Arc::make_mut(&mut self.observer).exported = false;
         self
     }
 

@@ -27,12 +27,12 @@ impl<S> RequestService<S> {
 
 impl<S, B, R> Service<Request<B>> for RequestService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
     R: http_body::Body,
 {
     type Response = Response<ObservedBody<R>>;
     type Error = S::Error;
-    type Future = ObservedFuture<S::Future>;
+    type Future = ObservedFuture<S, Request<B>, S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -40,40 +40,63 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let exchange = Exchange::begin(&self.observer, &request);
-        let entered = exchange.as_ref().map(|exchange| exchange.span().enter());
-        let future = self.inner.call(request);
-        drop(entered);
-        ObservedFuture { future, exchange }
+        let next = self.inner.clone();
+        let service = std::mem::replace(&mut self.inner, next);
+        let step = Step::Asking {
+            asked: Some((service, request)),
+        };
+        ObservedFuture { step, exchange }
     }
 }
 
 pin_project! {
-    /// The future of a request's answer, within the request's span.
-    pub struct ObservedFuture<F> {
+    /// The future of a request's answer, within the request's span: also what the service does before its own future is
+    /// polled, so that the span is entered once where a handler waits for nothing.
+    pub struct ObservedFuture<S, T, F> {
         #[pin]
-        future: F,
+        step: Step<S, T, F>,
         exchange: Option<Exchange>,
     }
 }
 
-impl<F> std::fmt::Debug for ObservedFuture<F> {
+pin_project! {
+    #[project = StepOf]
+    enum Step<S, T, F> {
+        Asking { asked: Option<(S, T)> },
+        Answering {
+            #[pin]
+            future: F,
+        },
+    }
+}
+
+impl<S, T, F> std::fmt::Debug for ObservedFuture<S, T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ObservedFuture")
     }
 }
 
-impl<F, R, E> Future for ObservedFuture<F>
+impl<S, B, R> Future for ObservedFuture<S, Request<B>, S::Future>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    S: Service<Request<B>, Response = Response<R>>,
     R: http_body::Body,
 {
-    type Output = Result<Response<ObservedBody<R>>, E>;
+    type Output = Result<Response<ObservedBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let polled = {
             let _entered = this.exchange.as_ref().map(|exchange| exchange.span().enter());
-            this.future.poll(cx)
+            if let StepOf::Asking { asked } = this.step.as_mut().project()
+                && let Some((mut service, request)) = asked.take()
+            {
+                let future = service.call(request);
+                this.step.set(Step::Answering { future });
+            }
+            match this.step.as_mut().project() {
+                StepOf::Answering { future } => future.poll(cx),
+                StepOf::Asking { .. } => Poll::Pending,
+            }
         };
         let result = ready!(polled);
         let mut exchange = this.exchange.take();

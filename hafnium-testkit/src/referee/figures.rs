@@ -47,6 +47,9 @@ pub struct Row {
     pub pass: bool,
     /// What a ratio is measured against.
     pub against: Option<String>,
+    /// Between what the value lay in the runs that it is the middle of; left out of the file where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
 }
 
 impl Row {
@@ -66,6 +69,7 @@ impl Row {
             target: None,
             pass: value.is_some_and(|value| !value.is_nan()),
             against: None,
+            interval: None,
         }
     }
 
@@ -92,6 +96,15 @@ impl Row {
     pub fn against(self, other: impl Into<String>) -> Row {
         Row {
             against: Some(other.into()),
+            ..self
+        }
+    }
+
+    /// Between what the value lay in the runs that it is the middle of.
+    #[must_use]
+    pub fn between(self, low: f64, high: f64) -> Row {
+        Row {
+            interval: Some([low, high]),
             ..self
         }
     }
@@ -243,10 +256,13 @@ impl fmt::Display for Figures {
                 .against
                 .as_ref()
                 .map_or(String::new(), |other| format!("  against {other}"));
+            let interval = row.interval.map_or(String::new(), |[low, high]| {
+                format!("  between {low:.3} and {high:.3}")
+            });
             let Row { name, case, unit, .. } = row;
             writeln!(
                 f,
-                "  {mark} {name:<40} {case:<24} {value:>10} {unit:<6} {target:<10}{against}"
+                "  {mark} {name:<40} {case:<24} {value:>10} {unit:<6} {target:<10}{interval}{against}"
             )?;
         }
         Ok(())
@@ -303,20 +319,23 @@ mod tests {
         figures.add(
             Row::new("ratio", "steady", Some(1.2), "x")
                 .at_least(1.5)
-                .against("sqlx 0.9"),
+                .against("sqlx 0.9")
+                .between(1.1, 1.25),
         );
         let directory = tempfile::tempdir().unwrap();
         let path = figures.write_to(&directory.path().join("figures")).unwrap();
         let read: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!(read["seed"], 7);
         let row = serde_json::json!({"name": "ratio", "case": "steady", "value": 1.2, "unit": "x", "op": ">=",
-            "target": 1.5, "pass": false, "against": "sqlx 0.9"});
+            "target": 1.5, "pass": false, "against": "sqlx 0.9", "interval": [1.1, 1.25]});
         assert_eq!(read["rows"][1], row);
+        assert!(read["rows"][0].get("interval").is_none(), "only where there is one");
         let table = figures.to_string();
         assert!(
             table.find("MISS").unwrap() < table.find("ok  ").unwrap(),
             "{table}"
         );
+        assert!(table.contains("between 1.100 and 1.250"), "{table}");
         assert_eq!(figures.misses().count(), 1);
         assert!(target_directory().unwrap().join(".rustc_info.json").exists());
     }
