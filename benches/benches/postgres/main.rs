@@ -17,16 +17,15 @@
 
 mod load;
 mod peers;
-mod ratio;
 
 use std::time::Duration;
 
+use benches::Ratio;
 use hafnium_testkit::postgres::PostgresCluster;
 use hafnium_testkit::referee::{Figures, Row};
 
 use load::{Run, measure};
 use peers::{Peers, Query};
-use ratio::Ratio;
 
 const CONNECTIONS: u32 = 8;
 const TASKS: [usize; 4] = [1, 8, 64, 512];
@@ -104,12 +103,15 @@ async fn runs(peers: &Peers, query: Query, tasks: usize, effort: &Effort) -> Vec
     rounds
 }
 
+/// `None` when a round has no number: then there is no ratio.
+fn all(rounds: impl Iterator<Item = Option<f64>>) -> Option<Ratio> {
+    rounds.collect::<Option<Vec<_>>>().map(Ratio::of)
+}
+
 fn report(figures: &mut Figures, case: &str, tasks: usize, rounds: &[[Option<Run>; 4]]) {
     println!("{case}");
     for (index, name) in peers::NAMES.iter().enumerate() {
-        let of = |part: fn(&Run) -> f64| {
-            Ratio::of(rounds.iter().map(|runs| runs[index].as_ref().map(part)).collect())
-        };
+        let of = |part: fn(&Run) -> f64| all(rounds.iter().map(|runs| runs[index].as_ref().map(part)));
         match (of(|run| run.rate), of(|run| run.p50), of(|run| run.p99)) {
             (Some(rate), Some(p50), Some(p99)) => println!(
                 "  {name:<38} {:>8.0}/s  p50 {:>6.0} us  p99 {:>6.0} us",
@@ -125,7 +127,7 @@ fn report(figures: &mut Figures, case: &str, tasks: usize, rounds: &[[Option<Run
                 (Some(ours), Some(theirs)) => Some(part(ours) / part(theirs)),
                 _ => None,
             });
-            Ratio::of(ratios.collect())
+            all(ratios)
         };
         let (throughput, p99) = (ratio(|run| run.rate), ratio(|run| run.p99));
         let (least, most) = peers::TARGETS[index];
@@ -133,12 +135,11 @@ fn report(figures: &mut Figures, case: &str, tasks: usize, rounds: &[[Option<Run
             if let Some(ratio) = &ratio {
                 println!("    {figure} {ratio}");
             }
-            let row = Row::new(
-                figure,
-                format!("{case}, {name}"),
-                ratio.map(|ratio| ratio.median),
-                "ratio",
-            );
+            let case = format!("{case}, {name}");
+            let row = match ratio {
+                Some(ratio) => ratio.row(figure, case),
+                None => Row::new(figure, case, None, "ratio"),
+            };
             let row = match (tasks == JUDGED, at_least) {
                 (true, true) => row.at_least(least),
                 (true, false) => row.at_most(most),

@@ -221,7 +221,7 @@ impl Client {
     ) -> Result<Option<Arc<Node>>, sqlx::Error> {
         let wait = snapshots.wait_for(|snapshot| route.choices(snapshot).next().is_some());
         match deadline.bound("a primary", wait).await {
-            Ok(Ok(snapshot)) => Ok(self.choose(route.choices(&snapshot))),
+            Ok(Ok(snapshot)) => Ok(self.balanced(route.choices(&snapshot))),
             Ok(Err(_)) => Err(Detail::Closed.into()),
             Err(_) => Err(self.no_node(route, begun)),
         }
@@ -229,7 +229,7 @@ impl Client {
 
     /// The node to go to, if there is one now.
     fn choose(&self, route: &Route<'_>) -> Option<Arc<Node>> {
-        self.least_used(route.choices(&self.monitor.snapshot()))
+        self.balanced(route.choices(&self.monitor.snapshot()))
     }
 
     /// Returns when `node` is no longer a choice.
@@ -248,7 +248,8 @@ impl Client {
         .into()
     }
 
-    fn choose(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
+    /// One of `choices`, by what `load_balance_hosts` says.
+    fn balanced(&self, choices: impl Iterator<Item = NodeId>) -> Option<Arc<Node>> {
         let mut nodes = choices.filter_map(|id| self.monitor.node(id));
         let first = nodes.next()?;
         // Counting takes the lock of the pool: only where there is a choice.

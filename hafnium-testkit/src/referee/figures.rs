@@ -329,7 +329,10 @@ mod tests {
         let row = serde_json::json!({"name": "ratio", "case": "steady", "value": 1.2, "unit": "x", "op": ">=",
             "target": 1.5, "pass": false, "against": "sqlx 0.9", "interval": [1.1, 1.25]});
         assert_eq!(read["rows"][1], row);
-        assert!(read["rows"][0].get("interval").is_none(), "only where there is one");
+        assert!(
+            read["rows"][0].get("interval").is_none(),
+            "only where there is one"
+        );
         let table = figures.to_string();
         assert!(
             table.find("MISS").unwrap() < table.find("ok  ").unwrap(),
