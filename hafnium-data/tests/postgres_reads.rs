@@ -33,7 +33,6 @@ const LONG: Duration = Duration::from_secs(20);
 struct Trio {
     cluster: PostgresCluster,
     postgres: Postgres,
-    settings: PostgresSettings,
 }
 
 /// Asynchronous, so that replicas may lag, with a table `t`. A read under a token waits long unless the test says less.
@@ -53,7 +52,7 @@ async fn trio_of(change: impl FnOnce(&mut PostgresSettings), cx: &Context) -> Tr
     settings.timeout = hafnium_core::config::Duration::from_secs(20);
     settings.rw_wait = hafnium_core::config::Duration::from_secs(10);
     change(&mut settings);
-    let postgres = Postgres::connect(settings.clone(), cx).await.unwrap();
+    let postgres = Postgres::connect(settings, cx).await.unwrap();
     sqlx::query("CREATE TABLE t (id int PRIMARY KEY)")
         .execute(&postgres)
         .await
@@ -62,7 +61,6 @@ async fn trio_of(change: impl FnOnce(&mut PostgresSettings), cx: &Context) -> Tr
     let trio = Trio {
         cluster,
         postgres,
-        settings,
     };
     trio.reads_from(&[1, 2]).await;
     trio

@@ -18,13 +18,13 @@ use hafnium_testkit::postgres::PostgresCluster;
 use tokio::time::Instant;
 
 /// Where the service finds its password, and user and password together.
-pub const PASSWORD: &str = "vault:kv/ledger#password";
-pub const LOGIN: &str = "vault-db:ledger";
+pub(crate) const PASSWORD: &str = "vault:kv/ledger#password";
+pub(crate) const LOGIN: &str = "vault-db:ledger";
 /// What the servers show of the service's connections.
 const APPLICATION: &str = "risk-engine-of-this-test";
 
 /// Answers references from memory.
-pub struct Source {
+pub(crate) struct Source {
     answers: Mutex<BTreeMap<String, (Material, String)>>,
     asked: AtomicUsize,
     /// How soon it is asked again without need.
@@ -32,7 +32,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(refresh_after: Duration) -> Arc<Self> {
+    pub(crate) fn new(refresh_after: Duration) -> Arc<Self> {
         Arc::new(Self {
             answers: Mutex::default(),
             asked: AtomicUsize::new(0),
@@ -40,21 +40,21 @@ impl Source {
         })
     }
 
-    pub fn gives(&self, reference: &str, material: Material, version: &str) {
+    pub(crate) fn gives(&self, reference: &str, material: Material, version: &str) {
         let answer = (material, version.to_owned());
         self.answers.lock().unwrap().insert(reference.to_owned(), answer);
     }
 
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
-pub fn text(text: &str) -> Material {
+pub(crate) fn text(text: &str) -> Material {
     Material::Text(text.into())
 }
 
-pub fn login(user: &str, password: &str) -> Material {
+pub(crate) fn login(user: &str, password: &str) -> Material {
     Material::Login {
         user: user.to_owned(),
         password: password.into(),
@@ -94,16 +94,16 @@ impl Provider for Source {
 }
 
 /// A service with the database `ledger`, whose secrets a store follows.
-pub struct Service {
-    pub cx: Context,
-    pub secrets: Secrets,
-    pub postgres: Postgres,
+pub(crate) struct Service {
+    pub(crate) cx: Context,
+    pub(crate) secrets: Secrets,
+    pub(crate) postgres: Postgres,
     password: Option<Secret>,
 }
 
 impl Service {
     /// With the URL of `cluster` without user and password but for `user`, and `keys` below `postgres.ledger`.
-    pub async fn start(
+    pub(crate) async fn start(
         cluster: &PostgresCluster,
         source: Arc<dyn Provider>,
         user: Option<&str>,
@@ -149,14 +149,14 @@ impl Service {
     }
 
     /// Has the password asked for again, as a consumer does when it was refused.
-    pub async fn refresh(&self) {
+    pub(crate) async fn refresh(&self) {
         let password = self.password.as_ref().unwrap();
         let soon = Deadline::after(Duration::from_secs(10));
         password.refresh(soon).await.unwrap();
     }
 
     /// What the page of dependencies says of the database, besides its nodes.
-    pub fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         let report = self.cx.topology().report();
         report.into_iter().find_map(|one| one.view.trouble)
     }
@@ -164,14 +164,14 @@ impl Service {
 
 /// A connection of the service as a server sees it.
 #[derive(Debug, Clone)]
-pub struct Backend {
-    pub user: String,
+pub(crate) struct Backend {
+    pub(crate) user: String,
     /// Seconds since 1970, by the clock of this machine.
-    pub begun: f64,
+    pub(crate) begun: f64,
 }
 
 /// The service's connections at `node`, the probe's included.
-pub async fn backends(cluster: &PostgresCluster, node: usize) -> Vec<Backend> {
+pub(crate) async fn backends(cluster: &PostgresCluster, node: usize) -> Vec<Backend> {
     let session = cluster.connect(node, "postgres").await.unwrap();
     let rows = session
         .query(
@@ -190,13 +190,13 @@ pub async fn backends(cluster: &PostgresCluster, node: usize) -> Vec<Backend> {
 }
 
 /// Seconds since 1970.
-pub fn now() -> f64 {
+pub(crate) fn now() -> f64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap().as_secs_f64()
 }
 
 /// Waits until every connection of the service at every node is one that `moved` says yes to.
-pub async fn all_moved(cluster: &PostgresCluster, moved: impl Fn(&Backend) -> bool) {
+pub(crate) async fn all_moved(cluster: &PostgresCluster, moved: impl Fn(&Backend) -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         let mut stayed = Vec::new();
@@ -220,7 +220,7 @@ pub async fn all_moved(cluster: &PostgresCluster, moved: impl Fn(&Backend) -> bo
 }
 
 /// How many logins a server has refused for their password, by its own log.
-pub async fn refusals(cluster: &PostgresCluster, node: usize) -> usize {
+pub(crate) async fn refusals(cluster: &PostgresCluster, node: usize) -> usize {
     let session = cluster.connect(node, "postgres").await.unwrap();
     let row = session
         .query_one("SELECT pg_read_file('/proc/self/fd/2')", &[])
@@ -232,7 +232,7 @@ pub async fn refusals(cluster: &PostgresCluster, node: usize) -> usize {
 }
 
 /// The server's answer to a login, over a connection of another driver.
-pub async fn refused(cluster: &PostgresCluster, user: &str, password: &str) -> Option<String> {
+pub(crate) async fn refused(cluster: &PostgresCluster, user: &str, password: &str) -> Option<String> {
     let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
         .host(cluster.host(cluster.primary()))
         .port(cluster.port(cluster.primary()))
