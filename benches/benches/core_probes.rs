@@ -131,11 +131,11 @@ const DEPENDENCIES: [&str; 6] = [
 
 fn is_all_down(health: &Registry) -> bool {
     let report = health.report();
-    let is_down = |name: &&str| {
+    let is_down = |name: &str| {
         let mut checks = report.checks.iter();
-        checks.any(|check| check.name == **name && check.health == Health::Down)
+        checks.any(|check| check.name == *name && check.health == Health::Down)
     };
-    DEPENDENCIES.iter().all(|name| is_down(&name))
+    DEPENDENCIES.iter().all(|name| is_down(name))
 }
 
 /// One of each kind and one more, and a consumer of each cluster.

@@ -176,10 +176,10 @@ where
     Fut: Future<Output = Option<i32>>,
 {
     loop {
-        if let Some(port) = write().await {
-            if told.send((peer, Instant::now(), port)).await.is_err() {
-                return;
-            }
+        if let Some(port) = write().await
+            && told.send((peer, Instant::now(), port)).await.is_err()
+        {
+            return;
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -234,10 +234,10 @@ impl ByHand {
             Err(_) => {
                 let mut current = self.pool.write().await;
                 // Another task may have found one meanwhile.
-                if current.connect_options().get_port() == pool.connect_options().get_port() {
-                    if let Some(found) = Self::seek(&self.urls).await {
-                        *current = found;
-                    }
+                if current.connect_options().get_port() == pool.connect_options().get_port()
+                    && let Some(found) = Self::seek(&self.urls).await
+                {
+                    *current = found;
                 }
                 None
             }

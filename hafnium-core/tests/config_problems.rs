@@ -38,7 +38,7 @@ fn every_problem_of_every_layer_is_in_one_report() {
             "database.ledger.url: missing; set it in hafnium.toml or as HAFNIUM__DATABASE__LEDGER__URL or \
              DATABASE_URL; accepted: a URL that begins with postgres:// or postgresql://",
             "htpp (--set): unknown key; did you mean `http`?; accepted: cell, database, \
-             environment, http, privacy_tier, region, role, zone",
+             environment, http, privacy_tier, region, replicas, role, zone",
             "http.body_limit (HAFNIUM__HTTP__BODY_LIMIT): not accepted; found \"64\"; accepted: a size such as \
              \"512KiB\", \"64MiB\" or \"1GB\"",
             "http.compress (--set): wrong type; found \"yes\"; accepted: true or false",

@@ -425,8 +425,9 @@ async fn what_listens_can_be_dropped_at_any_poll() {
     let mut ground = Ground::new("listening").await;
     // It logs in, and while its password is hashed a login is polled hundreds of times for nothing else.
     ground.stride = 7;
-    ground
-        .exhaust("listen, and an event", false, async |postgres, id| {
+    // Boxed, because what listens is large.
+    Box::pin(
+        ground.exhaust("listen, and an event", false, async |postgres, id| {
             let mut listener = postgres.listen(["news"]).await?;
             let told = sqlx::query("SELECT pg_notify('news', $1)").bind(id.to_string());
             told.execute(postgres).await?;
@@ -435,8 +436,9 @@ async fn what_listens_can_be_dropped_at_any_poll() {
                 other => panic!("{other:?}"),
             }
             Ok(())
-        })
-        .await;
+        }),
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -58,10 +58,7 @@ async fn trio_of(change: impl FnOnce(&mut PostgresSettings), cx: &Context) -> Tr
         .await
         .unwrap();
     cluster.await_replay().await.unwrap();
-    let trio = Trio {
-        cluster,
-        postgres,
-    };
+    let trio = Trio { cluster, postgres };
     trio.reads_from(&[1, 2]).await;
     trio
 }

@@ -33,7 +33,7 @@ async fn two_databases_are_used_by_their_names_and_counted_together() {
     let mut service = launch().start();
     service.ready(LIMIT).await;
     for name in ["ledger", "audit"] {
-        let answer = service.ask(http::get(&format!("/{name}"))).await;
+        let answer = service.ask(http::get(format!("/{name}"))).await;
         assert_eq!(answer.body, format!("{name}_of_test"));
     }
     service.stop(LIMIT).await.exited(0);

@@ -65,7 +65,7 @@ impl<F: Future> Future for Bounded<F> {
         let wait = wait.project();
         ready!(wait.end.poll(cx));
         Poll::Ready(Err(DeadlineExceeded {
-            waited_for: *this.waited_for,
+            waited_for: this.waited_for,
             waited: wait.begun.elapsed(),
         }))
     }
@@ -79,10 +79,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_that_always_has_something_to_do_is_ended_all_the_same() {
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
         let busy = async {
             loop {
-                sender.send(()).unwrap();
+                sender.send(()).await.unwrap();
                 receiver.recv().await;
             }
         };

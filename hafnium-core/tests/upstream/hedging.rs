@@ -50,7 +50,7 @@ async fn a_hedge_by_the_slowest_twentieth_waits_until_enough_answers_said_how_lo
     let count = asked.clone();
     let server = Server::start(move |seen| {
         // The first of two is stuck.
-        let stuck = seen.path == "/stuck" && count.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let stuck = seen.path == "/stuck" && count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         async move {
             if stuck {
                 tokio::time::sleep(STUCK).await;

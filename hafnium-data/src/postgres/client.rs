@@ -61,6 +61,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    #[expect(clippy::too_many_arguments, reason = "called once, with what the handle made")]
     pub(crate) fn new(
         monitor: Arc<Monitor>,
         credentials: Arc<Credentials>,

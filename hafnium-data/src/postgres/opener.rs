@@ -130,6 +130,14 @@ impl Queue {
     }
 }
 
+/// Whom an opener was started for. After the pause of a full server a login for callers who gave up is not worth it; one
+/// for spares is how it is found out that there is room again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Callers,
+    Spares,
+}
+
 /// A connection that nobody has asked for yet.
 struct Spare {
     connection: Connection,
@@ -198,7 +206,7 @@ impl Opener {
             self.wanted.store(true, Ordering::Relaxed);
             if queue.opening < queue.waiting.len().min(queue.most()) {
                 queue.opening += 1;
-                self.tracker.spawn(self.clone().serve());
+                self.tracker.spawn(self.clone().serve(Purpose::Callers));
             }
             receiver
         };
@@ -261,7 +269,7 @@ impl Opener {
             && self.open_connections() + queue.opening < self.max
         {
             queue.opening += 1;
-            self.tracker.spawn(self.clone().serve());
+            self.tracker.spawn(self.clone().serve(Purpose::Spares));
         }
     }
 
@@ -311,7 +319,7 @@ impl Opener {
     }
 
     /// One opener: logs in for as long as someone waits.
-    async fn serve(self: Arc<Self>) {
+    async fn serve(self: Arc<Self>, purpose: Purpose) {
         loop {
             // Spread, so that the logins after a failover do not hit the server in the same instant.
             tokio::time::sleep(Duration::from_micros(fastrand::u64(0..2000))).await;
@@ -319,7 +327,7 @@ impl Opener {
             if let Some(until) = full {
                 tokio::time::sleep_until(until).await;
                 let mut queue = self.queue();
-                if !queue.is_wanted() {
+                if !queue.is_wanted() && purpose == Purpose::Callers {
                     self.wanted.store(false, Ordering::Relaxed);
                     queue.opening -= 1;
                     return;

@@ -58,6 +58,9 @@ pub(crate) struct Outcome {
     pub(crate) first_write_after_ready: Option<Duration>,
 }
 
+/// What a run counted, where its fault defines it.
+type Count = fn(&Outcome) -> Option<u64>;
+
 /// The runs of one fault in one mode.
 #[derive(Debug)]
 pub(crate) struct Case {
@@ -116,13 +119,13 @@ impl Case {
             )
             .exactly(0.0),
         ];
-        let counted: [(&str, &dyn Fn(&Outcome) -> Option<u64>); 2] = [
-            ("lost_acknowledged", &|run| run.lost_acknowledged),
-            ("deposed_acknowledged", &|run| run.deposed_acknowledged),
+        let counted: [(&str, Count); 2] = [
+            ("lost_acknowledged", |run| run.lost_acknowledged),
+            ("deposed_acknowledged", |run| run.deposed_acknowledged),
         ];
         for (name, of) in counted {
             if self.outcomes.is_empty() || self.outcomes.iter().any(|run| of(run).is_some()) {
-                rows.push(row(name, sum(of), "writes").exactly(0.0));
+                rows.push(row(name, sum(&of), "writes").exactly(0.0));
             }
         }
         if self.timed {

@@ -1,4 +1,5 @@
 //! A relay that catches one request, gives its client up, and decides later whether the server gets it.
+#![allow(clippy::expect_used, reason = "test code")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -26,10 +27,13 @@ enum State {
     Decided(Fate),
 }
 
+/// What is to be caught, and who is told.
+type Trap = Option<(Vec<u8>, watch::Sender<State>)>;
+
 /// Forwards connections; ends with the test that started it.
 pub(crate) struct Relay {
     address: SocketAddr,
-    trap: Arc<Mutex<Option<(Vec<u8>, watch::Sender<State>)>>>,
+    trap: Arc<Mutex<Trap>>,
     _serving: JoinSet<()>,
 }
 
@@ -93,11 +97,7 @@ impl Held {
     }
 }
 
-async fn carry(
-    client: TcpStream,
-    server: TcpStream,
-    trap: Arc<Mutex<Option<(Vec<u8>, watch::Sender<State>)>>>,
-) {
+async fn carry(client: TcpStream, server: TcpStream, trap: Arc<Mutex<Trap>>) {
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let (mut requests, mut to_client) = client.into_split();

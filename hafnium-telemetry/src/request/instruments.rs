@@ -66,8 +66,11 @@ pub(super) struct Instruments {
     duration: Histogram,
     active: UpDown,
     /// By route (empty where none matched), then by the rest, so that a lookup needs no owned route.
-    seen: RwLock<HashMap<Box<str>, Vec<(Kind, Arc<Handles>)>>>,
+    seen: RwLock<HashMap<Box<str>, OfRoute>>,
 }
+
+/// The handles of one route.
+type OfRoute = Vec<(Kind, Arc<Handles>)>;
 
 /// What all requests of one route and kind share.
 #[derive(Debug)]

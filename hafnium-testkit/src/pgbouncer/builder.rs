@@ -113,7 +113,7 @@ impl Builder {
         let port = free_ports(1)?.first().copied().unwrap_or_default();
         let contained = super::container::Contained::start(&self.settings, port).await?;
         let server = Server::Contained {
-            _container: contained,
+            _container: Box::new(contained),
         };
         let bouncer = self.running(port, server);
         crate::process::wait_until("pgbouncer in a container to answer", START, || async {

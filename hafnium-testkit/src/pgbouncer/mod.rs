@@ -30,7 +30,7 @@ enum Server {
     Installed(Process),
     #[cfg(feature = "dev-services")]
     Contained {
-        _container: container::Contained,
+        _container: Box<container::Contained>,
     },
 }
 
