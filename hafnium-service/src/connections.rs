@@ -77,8 +77,8 @@ fn budget(demands: &[&Demand], replicas: Option<u32>) -> String {
     let others = others.unwrap_or_default();
     let Some(replicas) = replicas.map(u64::from) else {
         return format!(
-            "{names}: a process opens up to {each} of {allowed} connections, others have {others}; say how many \
-             processes there are with replicas"
+            "{names}: a process opens up to {each} of {allowed} connections, others have {others}; set \
+             replicas, the number of processes, to see what is left"
         );
     };
     let wanted = replicas * each;

@@ -51,8 +51,9 @@ async fn before_the_first_start(rig: &Rig, outputs: &mut Outputs) {
     // What it notes of secrets in variables is true here and not of interest.
     let said = checked.stdout.lines();
     let lines: Vec<_> = said.filter(|line| !line.starts_with("note: ")).collect();
+    let (connections, reached) = lines.split_last().unwrap();
     assert_eq!(
-        lines,
+        reached,
         [
             "configuration: ok (environment staging)",
             "postgres.ledger: ok",
@@ -60,6 +61,8 @@ async fn before_the_first_start(rig: &Rig, outputs: &mut Outputs) {
             "kafka.events: ok"
         ]
     );
+    let told = "postgres.ledger: a process opens up to 11 of ";
+    assert!(connections.starts_with(told), "{connections}");
     outputs.ended(&checked);
 
     let closed = free_ports(1).unwrap()[0];
