@@ -1,4 +1,4 @@
-//! A real pgbouncer in transaction mode between a client and one node of a [`PostgresCluster`](crate::PostgresCluster).
+//! A real pgbouncer in transaction mode between a client and one node of a [`PostgresCluster`].
 //!
 //! SCRAM on both sides: it looks up the application's secret by `auth_query`, and logs in to the server with what the
 //! client's login proved. The installed program runs as a child process, a newer one in a container.
