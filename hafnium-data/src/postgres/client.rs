@@ -130,11 +130,7 @@ impl Client {
         mut alarm: Pin<&mut Sleep>,
     ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
-        let route = Route {
-            destination,
-            avoided,
-            fallback: self.reads.fallback,
-        };
+        let route = self.way_to(destination, avoided);
         if let Destination::ReaderAfter(token) = &route.destination {
             if self.is_closed() {
                 return Err(Detail::Closed.into());
@@ -196,11 +192,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Arc<Node>, sqlx::Error> {
         let begun = Instant::now();
-        let route = Route {
-            destination,
-            avoided: &[],
-            fallback: self.reads.fallback,
-        };
+        let route = self.way_to(destination, &[]);
         let mut snapshots = self.monitor.watch();
         loop {
             if self.is_closed() {
@@ -209,6 +201,14 @@ impl Client {
             if let Some(node) = self.route(&route, &mut snapshots, deadline, begun).await? {
                 return Ok(node);
             }
+        }
+    }
+
+    fn way_to<'a>(&self, destination: Destination, avoided: &'a [NodeId]) -> Route<'a> {
+        Route {
+            destination,
+            avoided,
+            fallback: self.reads.fallback,
         }
     }
 

@@ -158,6 +158,17 @@ impl Dedicated {
             .await;
         self.ended(result)
     }
+
+    /// Runs a statement whose result is given to the caller as a whole.
+    fn whole<'e, T: Send + 'e>(
+        &'e mut self,
+        statement: Result<Statement, Error>,
+        operation: impl for<'a> FnOnce(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, Error>>
+        + Send
+        + 'e,
+    ) -> BoxFuture<'e, Result<T, Error>> {
+        Box::pin(async move { self.run(statement?, operation).await })
+    }
 }
 
 /// An operation that has begun.
@@ -262,11 +273,7 @@ impl<'c> Executor<'c> for &'c mut Dedicated {
         'c: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        let statement = Statement::of(query);
-        Box::pin(async move {
-            self.run(statement?, |link, statement| link.execute(statement))
-                .await
-        })
+        self.whole(Statement::of(query), |link, statement| link.execute(statement))
     }
 
     /// Rows as they come. The deadline bounds the whole stream, the reader's own pauses included. Dropped before its
@@ -296,10 +303,8 @@ impl<'c> Executor<'c> for &'c mut Dedicated {
         'c: 'e,
         E: 'q + Execute<'q, Db>,
     {
-        let statement = Statement::of(query);
-        Box::pin(async move {
-            self.run(statement?, |link, statement| link.fetch_optional(statement))
-                .await
+        self.whole(Statement::of(query), |link, statement| {
+            link.fetch_optional(statement)
         })
     }
 
@@ -311,13 +316,9 @@ impl<'c> Executor<'c> for &'c mut Dedicated {
     where
         'c: 'e,
     {
-        let statement = Statement::of(sql);
         let parameters = parameters.to_vec();
-        Box::pin(async move {
-            self.run(statement?, |link, statement: Statement| {
-                Box::pin(async move { link.prepare_with(Execute::sql(statement), &parameters).await })
-            })
-            .await
+        self.whole(Statement::of(sql), move |link, statement| {
+            Box::pin(async move { link.prepare_with(Execute::sql(statement), &parameters).await })
         })
     }
 
@@ -326,12 +327,8 @@ impl<'c> Executor<'c> for &'c mut Dedicated {
     where
         'c: 'e,
     {
-        let statement = Statement::of(sql);
-        Box::pin(async move {
-            self.run(statement?, |link, statement: Statement| {
-                link.describe(Execute::sql(statement))
-            })
-            .await
+        self.whole(Statement::of(sql), |link, statement| {
+            link.describe(Execute::sql(statement))
         })
     }
 }
