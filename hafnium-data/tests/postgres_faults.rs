@@ -104,6 +104,17 @@ async fn warm_connections_that_could_not_be_opened_are_opened_later() {
     trio::warm(&postgres).await;
 }
 
+/// A commit that waits for a synchronous standby when its server is stopped is ended by a warning ("committed locally,
+/// but might not have been replicated") and EOF: nobody can say whether the promoted one has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_fast_sync() {
+    let case = Case::new("F5 fast sync", 0).timed().tolerating(HELD);
+    suite(case, MANY, |pace| {
+        planned::switchover(StopMode::Fast, AnyOne, pace)
+    })
+    .await;
+}
+
 macro_rules! faults {
     ($($test:ident: $name:literal, $may_fail:expr, $timed:ident, $run:expr;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +140,6 @@ faults! {
     f4_async: "F4 async", HELD, timed, |pace| planned::restarted(Off, pace);
     f4_sync: "F4 sync", HELD, timed, |pace| planned::restarted(AnyOne, pace);
     f5_fast_async: "F5 fast async", 0, timed, |pace| planned::switchover(StopMode::Fast, Off, pace);
-    f5_fast_sync: "F5 fast sync", 0, timed, |pace| planned::switchover(StopMode::Fast, AnyOne, pace);
     f5_immediate_async: "F5 immediate async", HELD, timed,
         |pace| planned::switchover(StopMode::Immediate, Off, pace);
     f5_immediate_sync: "F5 immediate sync", HELD, timed,
