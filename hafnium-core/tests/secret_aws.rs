@@ -162,6 +162,10 @@ async fn a_parameter_that_was_deleted_and_made_anew_is_taken() {
     let _secrets = follow(aws(&moto.endpoint()).await, &config, &cx).await;
     let password = config.settings::<Settings>().unwrap().password.unwrap();
     assert_eq!(password.current().expose(), "one");
+    // What is shown of it is the provider's own id.
+    let shown = config.entry("settings.password").unwrap().version.unwrap();
+    assert_eq!(shown, password.current().version().0);
+    assert!(shown.starts_with("1@"), "{shown}");
     moto.reset().await.unwrap();
     moto.put_parameter("/ledger/password", "two").await.unwrap();
     password.refresh(soon()).await.unwrap();

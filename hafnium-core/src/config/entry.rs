@@ -108,7 +108,7 @@ fn set(key: &str, node: &Node, shape: Shape<'_>) -> Entry {
             // A literal has no other value it could be told from.
             Value::Secret(leaf) if *leaf.secret.source() == Source::Literal => None,
             Value::Secret(leaf) if leaf.secret.is_pending() => Some(lacking(leaf.secret.source()).to_owned()),
-            Value::Secret(leaf) => Some(leaf.secret.current().version().short()),
+            Value::Secret(leaf) => Some(leaf.secret.current().version().shown().to_owned()),
             _ => None,
         },
     }

@@ -87,17 +87,25 @@ impl Version {
                 hash.update(password.expose_secret());
             }
         }
-        Self(hex(&hash.finalize()[..16]))
+        Self(format!("{OF_CONTENT}{}", hex(&hash.finalize()[..16])))
     }
 
-    /// The first eight digits of a hash of the version: what is shown of it.
-    pub fn short(&self) -> String {
-        hex(&Sha256::digest(&self.0)[..4])
+    /// What is shown of it: the id that the provider gave, at most 64 characters of it, so that it can be compared with
+    /// the provider's own page; eight digits of a hash, keyed by this process, where the source knows no ids.
+    pub fn shown(&self) -> &str {
+        let (text, most) = match self.0.strip_prefix(OF_CONTENT) {
+            Some(hash) => (hash, 8),
+            None => (self.0.as_str(), 64),
+        };
+        text.get(..text.floor_char_boundary(most)).unwrap_or(text)
     }
 }
 
+/// Before the hash of a value whose source knows no versions.
+const OF_CONTENT: &str = "content-";
+
 impl Version {
-    /// The same eight digits as a number, for a metric.
+    /// A hash of it as a number, for a metric.
     pub(crate) fn number(&self) -> u32 {
         let hash = Sha256::digest(&self.0);
         u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])

@@ -68,6 +68,6 @@ impl Value {
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Value(***, version {})", self.version.short())
+        write!(f, "Value(***, version {})", self.version.shown())
     }
 }

@@ -195,7 +195,7 @@ impl Entry {
                     .succeeds(now, refresh_after, expires_after, fastrand::f64());
                 if published == Published::Changed {
                     let version = self.secret.current().version().clone();
-                    tracing::info!(secret = key, version = version.short(), "there is a new value");
+                    tracing::info!(secret = key, version = version.shown(), "there is a new value");
                     memory.since = (version, clock.wall(now));
                 } else if failed_before.is_some() {
                     tracing::info!(secret = key, "the source is well again");
@@ -242,7 +242,7 @@ impl Entry {
             SecretReport {
                 key: one.key.clone(),
                 source: self.secret.source().clone(),
-                version: (!pending).then(|| value.version().short()),
+                version: (!pending).then(|| value.version().shown().to_owned()),
                 age,
                 maximum_age: one.maximum_age,
                 asked: match self.secret.source() {

@@ -67,7 +67,7 @@ impl Pair {
         let pairs = self.values.iter().zip(&other.values);
         pairs
             .filter(|((_, mine), (_, theirs))| mine.version() != theirs.version())
-            .map(|((part, mine), _)| (*part, mine.version().short()))
+            .map(|((part, mine), _)| (*part, mine.version().shown().to_owned()))
             .collect()
     }
 
