@@ -9,6 +9,8 @@ mod address;
 mod aws;
 mod bundle;
 mod deserialize;
+#[cfg(any(feature = "aws", feature = "vault"))]
+mod document;
 mod fixed;
 mod handle;
 mod login;

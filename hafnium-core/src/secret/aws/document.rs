@@ -3,12 +3,14 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::secret::document::Document;
+
 /// The value of `key` in the object that `text` holds. The error shows nothing of the text.
 pub(super) fn value(text: &SecretString, key: &str) -> Result<SecretString, String> {
     // serde's own words may quote the document.
-    let document: Value = serde_json::from_str(text.expose_secret())
+    let mut document: Document = serde_json::from_str(text.expose_secret())
         .map_err(|_| format!("no JSON document, so there is no key {key:?} in it"))?;
-    let Value::Object(mut entries) = document else {
+    let Value::Object(entries) = &mut document.0 else {
         return Err(format!("no JSON object, so there is no key {key:?} in it"));
     };
     match entries.remove(key) {

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::document::Document;
 use super::super::{FetchError, FetchErrorKind};
 
 /// The envelope of every answer; absent parts are null.
@@ -37,37 +37,22 @@ pub(super) struct Auth {
     pub(super) renewable: bool,
 }
 
-/// The data of an answer: secrets, mostly. Its texts are wiped when it is dropped.
+/// The data of an answer: secrets, mostly.
 #[derive(Deserialize, Default)]
 #[serde(transparent)]
-pub(super) struct Data(pub(super) Value);
-
-impl Drop for Data {
-    fn drop(&mut self) {
-        wipe(&mut self.0);
-    }
-}
-
-fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(fields) => fields.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
+pub(super) struct Data(pub(super) Document);
 
 impl Data {
     pub(super) fn text(&self, field: &str) -> Option<&str> {
-        self.0.get(field)?.as_str()
+        self.0.0.get(field)?.as_str()
     }
 
     pub(super) fn secs(&self, field: &str) -> Option<Duration> {
-        self.0.get(field)?.as_u64().map(Duration::from_secs)
+        self.0.0.get(field)?.as_u64().map(Duration::from_secs)
     }
 
     pub(super) fn flag(&self, field: &str) -> bool {
-        self.0.get(field).and_then(Value::as_bool).unwrap_or_default()
+        self.0.0.get(field).and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// A user and a password, as both kinds of database credentials have them.
@@ -160,7 +145,7 @@ fn missing(said: Option<Envelope>) -> Failure {
     {
         return Failure::NotVersioned;
     }
-    if let Some(metadata) = said.data.0.get("metadata") {
+    if let Some(metadata) = said.data.0.0.get("metadata") {
         let destroyed = metadata.get("destroyed").and_then(Value::as_bool);
         return if destroyed == Some(true) {
             Failure::Destroyed

@@ -15,7 +15,7 @@ pub(super) fn read(address: &Address, key: Option<&str>, envelope: &Envelope) ->
         kind: FetchErrorKind::Invalid,
         message: format!("{address}: {why}"),
     };
-    let (Some(fields), Some(metadata)) = (envelope.data.0.get("data"), envelope.data.0.get("metadata"))
+    let (Some(fields), Some(metadata)) = (envelope.data.0.0.get("data"), envelope.data.0.0.get("metadata"))
     else {
         return Err(invalid(
             "what lies there is no document of KV version 2".to_owned(),

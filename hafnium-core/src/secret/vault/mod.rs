@@ -148,7 +148,7 @@ impl Inner {
             return false;
         };
         let data = &answer.envelope.data;
-        let version = data.0.get("options").and_then(|options| options.get("version"));
+        let version = data.0.0.get("options").and_then(|options| options.get("version"));
         data.text("type") == Some("kv") && version.and_then(|version| version.as_str()) != Some("2")
     }
 }
