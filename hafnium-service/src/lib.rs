@@ -29,6 +29,7 @@
 //! | `vault` | secrets from HashiCorp Vault or OpenBao (`vault:`, `vault-db:`, `vault-static:`; implies TLS: builds aws-lc-rs) |
 //! | `dev-services` | what is not configured in environment `dev` is provided |
 
+mod age;
 mod app;
 mod assembly;
 #[cfg(feature = "kafka")]
@@ -48,6 +49,7 @@ mod lax;
 #[cfg(feature = "postgres")]
 mod migrate;
 mod operate;
+mod outside;
 mod problem;
 #[cfg(all(
     feature = "dev-services",

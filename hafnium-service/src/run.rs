@@ -20,6 +20,7 @@ use hafnium_core::{Component, Context, Deadline, ServiceInfo};
 use hafnium_telemetry::Telemetry;
 use tokio::time::Instant;
 
+use crate::age::age;
 use crate::app::{App, Bound};
 use crate::assembly::{Assembly, assemble};
 use crate::declaration::Declarations;
@@ -71,7 +72,8 @@ where
     S: Send + Sync + 'static,
     F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
 {
-    let begun = Instant::now();
+    let now = Instant::now();
+    let begun = age().and_then(|age| now.checked_sub(age)).unwrap_or(now);
     let mut info = ServiceInfo::new(service.name, service.version);
     info.commit = service.commit.map(ToOwned::to_owned);
     let signals = Signals::listen()

@@ -23,7 +23,7 @@ use crate::ending::{self, Ending};
 use crate::runtime::RuntimeSettings;
 use crate::setup::SetupError;
 use crate::upstream::UpstreamDeclaration;
-use crate::{check, completions, config_command, healthcheck, run};
+use crate::{check, completions, config_command, healthcheck, outside, run};
 
 /// A service: declared here without any I/O, bound and run by [`Service::run`].
 ///
@@ -40,7 +40,11 @@ pub struct Service<S = ()> {
 
 impl Service {
     /// A service of that name and version, which is usually `env!("CARGO_PKG_VERSION")`.
+    ///
+    /// From here on a panic of the main thread is told in the termination log as well, by a panic hook that calls the
+    /// one before it first.
     pub fn new(name: &'static str, version: &'static str) -> Self {
+        outside::watch();
         let loader = Loader::new(name)
             .section::<HttpSettings>()
             .section::<AdminSettings>()
@@ -175,8 +179,15 @@ impl<S: Send + Sync + 'static> Service<S> {
     /// are served until a signal or a fatal error, and then everything is stopped in order.
     ///
     /// Exit codes: 0 clean · 1 failure · 2 usage · 69 a required dependency is unavailable · 75 the drain was
-    /// incomplete · 78 invalid configuration · 101 a panic.
-    pub fn run<F>(mut self, setup: F) -> ExitCode
+    /// incomplete · 78 invalid configuration · 101 a panic, also one of `main` outside of this call.
+    pub fn run<F>(self, setup: F) -> ExitCode
+    where
+        F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
+    {
+        outside::inside(|| self.obey(setup))
+    }
+
+    fn obey<F>(mut self, setup: F) -> ExitCode
     where
         F: AsyncFnOnce(App<S>) -> Result<(), SetupError>,
     {

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use hafnium_testkit::otlp::Collector;
 use support::http::get;
 use support::{Launch, Service, Signal, until};
 use tokio::time::Instant;
@@ -358,6 +359,11 @@ async fn a_panic_in_main_ends_with_101_and_is_told_where_the_platform_looks() {
         ended.stderr.trim().lines().last(),
         Some("the set-up panicked: as the test asks")
     );
+    let ended = conformance("panicking-main").finish(START).await;
+    assert_eq!(
+        ended.stderr.trim().lines().last(),
+        Some("main panicked: as the test asks")
+    );
 }
 
 /// The case, its exit code, how its reason begins, and its variables.
@@ -366,10 +372,11 @@ type Case = (&'static str, i32, &'static str, Vec<(&'static str, String)>);
 #[tokio::test]
 async fn the_reason_of_each_exit_code_is_one_line_in_the_termination_log() {
     let closed = hafnium_testkit::process::free_ports(1).unwrap()[0];
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         ("usage", 2, "error: unrecognized subcommand '***'", vec![]),
         ("failing-set-up", 1, "set-up failed: ", vec![]),
         ("panicking-set-up", 101, "the set-up panicked: ", vec![]),
+        ("panicking-main", 101, "main panicked: as the test asks", vec![]),
         (
             "cache",
             69,
@@ -450,4 +457,51 @@ async fn other_paths_of_the_probes_are_configured_and_a_path_that_is_taken_is_re
         report.contains("health.paths.livez") && report.contains("\"/metrics\" is taken"),
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn where_the_service_runs_and_what_it_is_trusted_with_goes_with_all_that_it_exports() {
+    let collector = Collector::start().await.unwrap();
+    let mut service = conformance("")
+        .variable("HAFNIUM__REGION", "eu-central-7")
+        .variable("HAFNIUM__ZONE", "eu-central-7b")
+        .variable("HAFNIUM__PRIVACY_TIER", "confidential")
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+        .start();
+    service.ready(START).await;
+    service.stop(START).await.exited(0);
+    for attribute in [
+        "deployment.environment.name",
+        "staging",
+        "cloud.region",
+        "eu-central-7",
+        "cloud.availability_zone",
+        "eu-central-7b",
+        "hafnium.privacy_tier",
+        "confidential",
+    ] {
+        assert!(
+            collector.holds(attribute.as_bytes()),
+            "{attribute} is not exported"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_readiness_requires_counts_and_the_commit_is_told() {
+    let mut service = conformance("")
+        .variable("HAFNIUM__HEALTH__READY_REQUIRES", "postgres.ledger")
+        .start();
+    service.probes("/startupz", 200, START).await;
+    let readiness = service.probe("/readyz?verbose").await;
+    assert_eq!(readiness.status, 503);
+    assert!(
+        readiness
+            .body
+            .contains("listed in health.ready_requires, but no such check is registered"),
+        "{readiness:?}"
+    );
+    let info = service.probe("/info").await;
+    assert!(info.body.contains("\"0123abc\""), "{info:?}");
+    service.stop(START).await.exited(0);
 }

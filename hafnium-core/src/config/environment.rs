@@ -9,7 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::origin::Origin;
 use super::sources::Sources;
 
-/// The environment a service runs in. Only `dev` may use dev services, literal secrets in files and plain logs.
+/// The environment a service runs in. Only `dev` may use dev services and literal secrets in files; of other lax
+/// settings, such as logs for people or TLS that is off, the command `check` warns in `prod` and `dr`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Environment {

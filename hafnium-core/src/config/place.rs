@@ -96,7 +96,7 @@ pub(super) struct ServiceKeys {
     /// `dev`, `staging`, `prod` or `dr`.
     environment: Option<Environment>,
     /// How private the data is that the service handles, such as `public`, `internal` or `restricted`: an attribute of
-    /// its logs, traces and metrics.
+    /// its traces and metrics.
     privacy_tier: Option<String>,
     #[schemars(flatten)]
     place: Place,

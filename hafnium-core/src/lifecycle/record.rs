@@ -28,7 +28,7 @@ pub fn record(watch: Watch, begun: Instant, tasks: &Tasks, metrics: &Metrics) {
     let start = metrics.gauge(
         "hafnium.start.duration",
         "s",
-        "Time from the start of the process until it was ready",
+        "Time from the start of the process, its exec, until it was ready",
     );
     tasks.spawn("lifecycle", async move {
         let mut next = Some(State::Starting);

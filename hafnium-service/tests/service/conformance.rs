@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     } else {
         "conformance"
     };
-    let service = Service::new(name, env!("CARGO_PKG_VERSION"));
+    let service = Service::new(name, env!("CARGO_PKG_VERSION")).commit(Some("0123abc"));
     let consuming =
         |service: Service| service.consumer("payments", |one| one.topic("payments").group("conformance"));
     match case.as_str() {
