@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hafnium_testkit::aws::Moto;
+use hafnium_testkit::otlp::Collector;
 use support::http::get;
 use support::{Launch, Service, Signal, until};
 
@@ -162,7 +163,11 @@ fn lengths(kinds: &[&str]) -> String {
 async fn a_run_with_secrets_of_every_kind_shows_none_of_them() {
     let (mounted, moto) = (Mounted::new(), moto().await);
     let mut said = Said::default();
-    let mut service = everything("canaries-alone", &mounted, &moto).start();
+    let collector = Collector::start().await.unwrap();
+    let mut service = everything("canaries-alone", &mounted, &moto)
+        .variable("HAFNIUM__TELEMETRY__SAMPLE_RATIO", "100%")
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())
+        .start();
     service.ready(START).await;
     look_round(&service, "at first", &mut said).await;
     let kinds = ["env", "file", "literal", "tree", "manager", "parameter", "login"];
@@ -237,6 +242,9 @@ async fn a_run_with_secrets_of_every_kind_shows_none_of_them() {
     assert!(ended.stderr.contains("in hand"), "the panic was seen");
     said.hear("stdout", ended.stdout);
     said.hear("stderr", ended.stderr);
+    let exported = String::from_utf8_lossy(&collector.taken()).into_owned();
+    assert!(exported.contains("/v1/traces") && exported.contains("/v1/metrics"));
+    said.hear("exported", exported);
     said.hold_no_canary();
 }
 

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use hafnium_testkit::process::free_ports;
 use support::{Ended, Launch};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -111,12 +112,41 @@ async fn config_needs_no_environment_where_something_deployed_it_and_keeps_the_s
         let ended = deployed(conformance("settings", &[command])).finish(LIMIT).await;
         assert!(!ended.exited(code).contains("environment"), "{ended:?}");
     }
+    // With a database that is declared: it is asked for, not for an environment; and a literal in a file is refused.
+    let closed = free_ports(1).unwrap()[0];
+    let migrating =
+        || deployed(conformance("migrating", &["migrate"])).variable("HAFNIUM__START__DEADLINE", "1s");
+    let url = format!("postgres://u:{CANARY}@127.0.0.1:{closed}/ledger?sslmode=disable");
+    let ended = migrating().variable("DATABASE_URL", &url).finish(LIMIT).await;
+    assert!(!ended.exited(69).contains("environment"), "{ended:?}");
+    let literal = format!("postgres.ledger.url = \"{url}\"\n");
+    let ended = migrating().file("hafnium.toml", &literal).finish(LIMIT).await;
+    assert!(
+        ended.exited(78).contains("outside dev only a reference may"),
+        "{ended:?}"
+    );
     for command in ["run", "check"] {
         let ended = deployed(conformance("settings", &[command])).finish(LIMIT).await;
         assert!(
             ended.exited(78).contains("set ENVIRONMENT or --environment"),
             "{ended:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_provided_outside_dev_nor_where_something_deployed_the_service() {
+    let staging = conformance("cache", &["run"]).variable("ENVIRONMENT", "staging");
+    let deployed = conformance("cache", &["run"])
+        .variable("ENVIRONMENT", "dev")
+        .variable("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+    for launch in [staging, deployed] {
+        let ended = launch.finish(LIMIT).await;
+        assert!(
+            ended.exited(78).contains("redis.velocity.url: missing"),
+            "{ended:?}"
+        );
+        assert!(!ended.stderr.contains("dev services"), "{ended:?}");
     }
 }
 

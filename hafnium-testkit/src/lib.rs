@@ -18,6 +18,7 @@ mod error;
 pub mod kafka;
 #[cfg(feature = "conformance")]
 pub mod load;
+pub mod otlp;
 #[cfg(feature = "postgres")]
 pub mod pgbouncer;
 #[cfg(feature = "postgres")]

@@ -34,6 +34,7 @@ async fn payments_are_scored_once_and_nothing_that_fails_takes_the_service_down(
     without_postgres_and_kafka_it_lives(&rig, &mut service).await;
     outputs.collect(&service).await;
     healthcheck_tells_whether_it_runs(&rig, service, &mut outputs).await;
+    outputs.exported(&rig.collector);
     outputs.show_none_of(&rig.secrets());
 }
 
@@ -45,6 +46,11 @@ async fn before_the_first_start(rig: &Rig, outputs: &mut Outputs) {
             format!("postgres.ledger: migrations: {done}")
         );
         outputs.ended(&migrated);
+    }
+    for command in ["config", "version"] {
+        let shown = rig.launch().argument(command).finish(LIMIT).await;
+        shown.exited(0);
+        outputs.ended(&shown);
     }
     let checked = rig.launch().argument("check").finish(LIMIT).await;
     checked.exited(0);

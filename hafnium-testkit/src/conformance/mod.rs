@@ -30,7 +30,6 @@
 //! What was not run is red, unless it was declared [not applicable](Conformance::not_applicable) with a reason.
 
 mod ask;
-mod collector;
 mod dependency;
 mod report;
 mod rows;

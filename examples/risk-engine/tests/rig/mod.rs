@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hafnium_testkit::kafka::{Isolation, KafkaCluster, StoredRecord, read_topic};
+use hafnium_testkit::otlp::Collector;
 use hafnium_testkit::postgres::PostgresCluster;
 use hafnium_testkit::redis::RedisServer;
 use rdkafka::ClientConfig;
@@ -33,6 +34,8 @@ pub(crate) struct Rig {
     pub(crate) postgres: PostgresCluster,
     pub(crate) redis: RedisServer,
     pub(crate) kafka: KafkaCluster,
+    /// What the service exports goes there.
+    pub(crate) collector: Collector,
     next: AtomicU64,
 }
 
@@ -52,6 +55,7 @@ impl Rig {
             postgres,
             redis,
             kafka,
+            collector: Collector::start().await.unwrap(),
             next: AtomicU64::new(0),
         }
     }
@@ -73,6 +77,8 @@ impl Rig {
             .variable("HAFNIUM__KAFKA__EVENTS__DELIVERY_TIMEOUT", "3s")
             .variable("HAFNIUM__KAFKA__EVENTS__REQUEST_TIMEOUT", "2s")
             .variable("HAFNIUM__POSTGRES__LEDGER__TIMEOUT", "2s")
+            .variable("HAFNIUM__TELEMETRY__SAMPLE_RATIO", "100%")
+            .variable("OTEL_EXPORTER_OTLP_ENDPOINT", self.collector.endpoint())
     }
 
     /// The rig's server has no certificate, and the default outside `dev` is `verify-full`.
@@ -131,6 +137,10 @@ impl Outputs {
     /// What the endpoints of a running service show.
     pub(crate) async fn collect(&mut self, service: &Service) {
         for path in [
+            "/",
+            "/config",
+            "/topology",
+            "/loglevel",
             "/metrics",
             "/report",
             "/info",
@@ -141,6 +151,15 @@ impl Outputs {
             let answer = service.probe(path).await;
             self.0.push((path.to_owned(), format!("{answer:?}")));
         }
+    }
+
+    /// What was exported, which must be something.
+    pub(crate) fn exported(&mut self, collector: &Collector) {
+        let text = String::from_utf8_lossy(&collector.taken()).into_owned();
+        for part in ["/v1/traces", "/v1/metrics", "risk-engine"] {
+            assert!(text.contains(part), "no {part} was exported");
+        }
+        self.0.push(("exported".to_owned(), text));
     }
 
     pub(crate) fn ended(&mut self, ended: &Ended) {

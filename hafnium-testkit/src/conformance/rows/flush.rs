@@ -4,9 +4,9 @@ use rustix::process::Signal;
 
 use crate::conformance::Conformance;
 use crate::conformance::ask::ask;
-use crate::conformance::collector::Collector;
 use crate::conformance::report::{Case, Finding};
 use crate::conformance::subject::{Subject, told};
+use crate::otlp::Collector;
 
 const CASE: Case = Case::Flush;
 const WORKERS: &str = "runtime.workers";

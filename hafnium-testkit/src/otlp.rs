@@ -1,4 +1,4 @@
-//! A collector of spans, as far as it takes to see that they arrive.
+//! A collector of telemetry, as far as it takes to see what arrives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,15 +6,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Takes OTLP over http/protobuf on loopback and keeps what it got.
-pub(super) struct Collector {
+/// Takes OTLP over http/protobuf on loopback, traces, metrics and logs alike, and keeps what it got.
+#[derive(Debug)]
+pub struct Collector {
     port: u16,
     taken: Arc<Mutex<Vec<u8>>>,
     _accepting: JoinSet<()>,
 }
 
 impl Collector {
-    pub(super) async fn start() -> std::io::Result<Self> {
+    /// Listens from now on, until it is dropped.
+    ///
+    /// # Errors
+    /// When no port of loopback can be listened on.
+    pub async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let taken = Arc::new(Mutex::new(Vec::new()));
@@ -32,14 +37,20 @@ impl Collector {
         })
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    /// Where to send to, for `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Whether those bytes were in anything that arrived: protobuf holds text and ids as they are.
-    pub(super) fn holds(&self, bytes: &[u8]) -> bool {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let taken = self.taken();
         taken.windows(bytes.len().max(1)).any(|window| window == bytes)
+    }
+
+    /// Everything that arrived so far: the requests as they came, heads and bodies, one after the other.
+    pub fn taken(&self) -> Vec<u8> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
