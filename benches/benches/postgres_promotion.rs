@@ -42,6 +42,12 @@ const PEERS: [&str; 3] = [
     "tokio-postgres, target_session_attrs=read-write",
 ];
 
+/// By whose documentation each peer is set up.
+const LINKS: [&str; 2] = [
+    "https://docs.rs/sqlx/0.9/sqlx/pool/struct.PoolOptions.html#method.after_connect",
+    "https://docs.rs/tokio-postgres/0.7/tokio_postgres/config/struct.Config.html",
+];
+
 fn main() {
     let measuring = std::env::args().any(|argument| argument == "--bench");
     let rounds: u32 = if measuring { 10 } else { 1 };
@@ -61,6 +67,9 @@ fn main() {
         return;
     }
     println!("{TASKS} tasks each, write each {EVERY:?}, pools of {CONNECTIONS}, connect limit {CONNECT:?}");
+    for (peer, link) in PEERS[1..].iter().zip(LINKS) {
+        println!("{peer}: set up as {link} says");
+    }
     let medians = times.map(median);
     let mut figures = Figures::new("postgres_promotion", 0, rounds);
     for (peer, time) in PEERS.iter().zip(medians) {

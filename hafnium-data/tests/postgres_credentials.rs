@@ -26,11 +26,13 @@ use tokio::time::Instant;
 use credentials::{
     LOGIN, PASSWORD, Service, Source, all_moved, backends, login, now, refusals, refused, text,
 };
-use faults::figures::{Case, Outcome, Runs, write};
+use faults::figures::{Case, Outcome, suite};
 use faults::load::Load;
-use faults::mix::Pace;
+use faults::mix::{Pace, Writes};
 use faults::report::{halves, rows};
 
+/// Runs of each where figures are made.
+const FEW: u32 = 3;
 /// A source that nobody asks without need within a test.
 const ON_DEMAND: Duration = Duration::from_secs(3600);
 /// A source that is asked about every second.
@@ -53,24 +55,23 @@ async fn single() -> PostgresCluster {
     cluster
 }
 
-async fn loaded(service: &Service) -> Load {
-    Load::prepare(&service.postgres, false).await.unwrap();
-    let load = Load::start(&service.postgres, Pace::light(7));
+async fn loaded(service: &Service, pace: Pace) -> Load {
+    Load::prepare(&service.postgres, Writes::Plain).await.unwrap();
+    let load = Load::start(&service.postgres, pace);
     load.more(100).await;
     load
 }
 
-/// Ends the load and writes down what it came to: nothing may have failed.
-async fn account(case: &str, part: &str, cluster: &PostgresCluster, load: Load) {
+/// Ends the load and counts what it came to.
+async fn account(cluster: &PostgresCluster, load: Load) -> Outcome {
     load.more(100).await;
     let report = load.stop().await;
     let session = cluster.connect(cluster.primary(), "ledger").await.unwrap();
     let verdict = report.verdict(&rows(&session).await);
-    println!("{verdict}");
+    println!("{verdict}failed: {}", report.failures_in_short());
     assert!(halves(&session, &report.pace).await.is_empty());
     assert!(verdict.strange.is_empty() && verdict.denied.is_empty());
-    let mut case = Case::new(case, 0);
-    case.outcomes.push(Outcome {
+    Outcome {
         lost_acknowledged: Some(verdict.lost.len() as u64),
         doubled: verdict.doubled.len() as u64,
         stale_reads: verdict.stale,
@@ -78,16 +79,7 @@ async fn account(case: &str, part: &str, cluster: &PostgresCluster, load: Load) 
         failed: report.failures.len() as u64,
         unknown: report.unknown() as u64,
         ..Outcome::default()
-    });
-    let runs = Runs {
-        count: 1,
-        ..Runs::wanted(1)
-    };
-    let rows = case.rows(1);
-    let missed: Vec<_> = rows.iter().filter(|row| !row.pass).cloned().collect();
-    write(part, runs, rows);
-    let failures = report.failures_in_short();
-    assert!(missed.is_empty(), "{failures}: {missed:?}");
+    }
 }
 
 /// Asks for as many connections as the pool may hold, so that it has to log in.
@@ -105,6 +97,10 @@ async fn fill(postgres: &Postgres, count: usize, seconds: f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_changes_under_load_fails_no_request() {
+    suite(Case::new("F8 password sync", 0), FEW, password_changes).await;
+}
+
+async fn password_changes(pace: Pace) -> Outcome {
     let cluster = trio().await;
     let source = Source::new(OFTEN);
     source.gives(PASSWORD, text(&cluster.password()), "1");
@@ -116,7 +112,7 @@ async fn a_password_that_changes_under_load_fails_no_request() {
         &[("password", PASSWORD), ("max", "30")],
     )
     .await;
-    let load = loaded(&service).await;
+    let load = loaded(&service, pace).await;
 
     // The server is told first, so that for a while the source has nothing but what the server refuses.
     let begun = now();
@@ -134,18 +130,22 @@ async fn a_password_that_changes_under_load_fails_no_request() {
     }
     assert!(tried > 1, "no login of the service was refused: no fault");
     assert_eq!(service.trouble(), None);
-    account("F8 password", "credentials_password", &cluster, load).await;
+    account(&cluster, load).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_that_take_turns_under_load_fail_no_request() {
+    suite(Case::new("F8 user sync", 0), FEW, users_take_turns).await;
+}
+
+async fn users_take_turns(pace: Pace) -> Outcome {
     let cluster = trio().await;
     let (first, second) = (cluster.user(), "app_second");
     let mut password = cluster.create_user(second).await.unwrap();
     let source = Source::new(OFTEN);
     source.gives(LOGIN, login(&first, &cluster.password()), "1");
     let service = Service::start(&cluster, source.clone(), None, &[("login", LOGIN)]).await;
-    let load = loaded(&service).await;
+    let load = loaded(&service, pace).await;
     let mut old = (first, cluster.password());
     let mut new = second.to_owned();
     for turn in 0..3 {
@@ -165,7 +165,7 @@ async fn users_that_take_turns_under_load_fail_no_request() {
             std::mem::replace(&mut password, next),
         );
     }
-    account("F8 user", "credentials_user", &cluster, load).await;
+    account(&cluster, load).await
 }
 
 /// Lends tokens: each is a user whose password ends.
@@ -222,6 +222,10 @@ async fn ends(session: &hafnium_testkit::postgres::Session, life: Duration) -> S
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_ends_after_15_seconds_is_replaced_ahead_and_fails_no_request() {
+    suite(Case::new("F8 token sync", 0), FEW, token_ends).await;
+}
+
+async fn token_ends(pace: Pace) -> Outcome {
     let cluster = Arc::new(trio().await);
     let life = Duration::from_secs(15);
     let tokens = Arc::new(Tokens {
@@ -231,7 +235,7 @@ async fn a_token_that_ends_after_15_seconds_is_replaced_ahead_and_fails_no_reque
     });
     let service = Service::start(&cluster, tokens.clone(), None, &[("login", LOGIN)]).await;
     let begun = Instant::now();
-    let load = loaded(&service).await;
+    let load = loaded(&service, pace).await;
     // Until the first two have ended.
     tokio::time::sleep_until(begun + 2 * life + Duration::from_secs(2)).await;
     let lent = tokens.lent.load(Ordering::SeqCst);
@@ -242,7 +246,7 @@ async fn a_token_that_ends_after_15_seconds_is_replaced_ahead_and_fails_no_reque
         println!("{user}: {answer}");
         all_moved(&cluster, |backend| backend.user != user).await;
     }
-    account("F8 token", "credentials_token", &cluster, load).await;
+    account(&cluster, load).await
 }
 
 #[tokio::test]

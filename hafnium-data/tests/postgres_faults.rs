@@ -20,6 +20,7 @@ use std::time::Duration;
 use faults::figures::{Case, alone, suite};
 use faults::lost::{self, Loss};
 use faults::mix::Pace;
+use faults::mix::Writes::{ExactlyOnce, Idempotent};
 use faults::network::{self, CUTS};
 use faults::trio::{POOL, Times, Trio};
 use faults::{planned, replica, split, trio};
@@ -115,6 +116,25 @@ async fn f5_fast_sync() {
     .await;
 }
 
+/// An immediate stop is a crash by its operator's will: what is under way ends by EOF.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_immediate_async() {
+    let case = Case::new("F5 immediate async", 0).timed().tolerating(HELD);
+    suite(case, MANY, |pace| {
+        planned::switchover(StopMode::Immediate, Off, pace)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_immediate_sync() {
+    let case = Case::new("F5 immediate sync", 0).timed().tolerating(HELD);
+    suite(case, MANY, |pace| {
+        planned::switchover(StopMode::Immediate, AnyOne, pace)
+    })
+    .await;
+}
+
 macro_rules! faults {
     ($($test:ident: $name:literal, $may_fail:expr, $timed:ident, $run:expr;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,18 +152,22 @@ faults! {
     f1_async: "F1 async", HELD, timed, |pace| lost::gone(Loss::Killed, Off, pace);
     f1_sync: "F1 sync", HELD, timed, |pace| lost::gone(Loss::Killed, AnyOne, pace);
     f1_sync_idempotent: "F1 sync idempotent", 0, untimed,
-        |pace| lost::gone(Loss::Killed, AnyOne, Pace { idempotent: true, ..pace });
+        |pace| lost::gone(Loss::Killed, AnyOne, Pace { writes: Idempotent, ..pace });
+    f1_sync_exactly_once: "F1 sync exactly_once", 0, untimed,
+        |pace| lost::gone(Loss::Killed, AnyOne, Pace { writes: ExactlyOnce, ..pace });
     f2_async: "F2 async", HELD, timed, |pace| lost::gone(Loss::Postmaster, Off, pace);
     f2_sync: "F2 sync", HELD, timed, |pace| lost::gone(Loss::Postmaster, AnyOne, pace);
+    f2_sync_idempotent: "F2 sync idempotent", 0, untimed,
+        |pace| lost::gone(Loss::Postmaster, AnyOne, Pace { writes: Idempotent, ..pace });
     f3_async: "F3 async", HELD, timed, |pace| lost::frozen(Off, pace);
     f3_sync: "F3 sync", HELD, timed, |pace| lost::frozen(AnyOne, pace);
+    f3_sync_exactly_once: "F3 sync exactly_once", 0, untimed,
+        |pace| lost::frozen(AnyOne, Pace { writes: ExactlyOnce, ..pace });
     f4_async: "F4 async", HELD, timed, |pace| planned::restarted(Off, pace);
     f4_sync: "F4 sync", HELD, timed, |pace| planned::restarted(AnyOne, pace);
+    f4_sync_idempotent: "F4 sync idempotent", 0, untimed,
+        |pace| planned::restarted(AnyOne, Pace { writes: Idempotent, ..pace });
     f5_fast_async: "F5 fast async", 0, timed, |pace| planned::switchover(StopMode::Fast, Off, pace);
-    f5_immediate_async: "F5 immediate async", HELD, timed,
-        |pace| planned::switchover(StopMode::Immediate, Off, pace);
-    f5_immediate_sync: "F5 immediate sync", HELD, timed,
-        |pace| planned::switchover(StopMode::Immediate, AnyOne, pace);
     f6_async: "F6 async", 0, untimed, |pace| replica::paused(Off, pace);
     f6_sync: "F6 sync", 0, untimed, |pace| replica::paused(AnyOne, pace);
     f7_async: "F7 async", HELD, untimed, |pace| network::black_hole(Off, pace);

@@ -54,7 +54,9 @@ pub(crate) struct Outcome {
     pub(crate) failed: u64,
     pub(crate) unknown: u64,
     /// Failed requests that began when the client knew better.
-    pub(crate) failed_after_suspicion: u64,
+    pub(crate) failed_after_suspicion: Option<u64>,
+    /// How long a node that fell silent was still believed in.
+    pub(crate) suspected_after: Option<Duration>,
     pub(crate) first_write_after_ready: Option<Duration>,
 }
 
@@ -120,21 +122,23 @@ impl Case {
                 "requests",
             )
             .exactly(0.0),
-            row(
-                "failed_after_suspicion",
-                sum(&|run| Some(run.failed_after_suspicion)),
-                "requests",
-            )
-            .exactly(0.0),
         ];
-        let counted: [(&str, Count); 2] = [
-            ("lost_acknowledged", |run| run.lost_acknowledged),
-            ("deposed_acknowledged", |run| run.deposed_acknowledged),
+        let counted: [(&str, &str, Count); 3] = [
+            ("failed_after_suspicion", "requests", |run| {
+                run.failed_after_suspicion
+            }),
+            ("lost_acknowledged", "writes", |run| run.lost_acknowledged),
+            ("deposed_acknowledged", "writes", |run| run.deposed_acknowledged),
         ];
-        for (name, of) in counted {
+        for (name, unit, of) in counted {
             if self.outcomes.is_empty() || self.outcomes.iter().any(|run| of(run).is_some()) {
-                rows.push(row(name, sum(&of), "writes").exactly(0.0));
+                rows.push(row(name, sum(&of), unit).exactly(0.0));
             }
+        }
+        let silent = self.outcomes.iter().filter_map(|run| run.suspected_after).max();
+        if let Some(longest) = silent {
+            let longest = value(Some(longest.as_secs_f64() * 1000.0));
+            rows.push(row("suspected_after_silence_worst", longest, "ms").at_most(700.0));
         }
         if self.timed {
             let mut samples = Samples::new();
@@ -193,7 +197,7 @@ where
     }
     drop(alone);
     let rows = case.rows(runs.count);
-    let is_time = |row: &Row| row.name.starts_with("first_write") && row.value.is_some();
+    let is_time = |row: &Row| row.unit == "ms" && row.value.is_some();
     let is_tolerated = |row: &Row| {
         let counted = row.name == "failed" || row.name == "unknown";
         counted && row.value.is_some_and(|value| value <= case.tolerated as f64)

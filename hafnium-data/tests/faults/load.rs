@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::{Classify, Outcome};
-use hafnium_data::postgres::{Postgres, Token, View, classify};
+use hafnium_data::postgres::{Done, MARKERS, Postgres, Token, View, classify};
 use hafnium_testkit::Referee;
 use hafnium_testkit::referee::{Ticket, Witness};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::mix::{Kind, Pace};
+use super::mix::{Kind, Pace, Writes};
 use super::report::{Ack, Failure, Report};
 
 /// Requests against one handle until [`Load::stop`].
@@ -44,9 +44,14 @@ struct Seen {
 impl Load {
     /// Makes the tables. `payments` lets an id in twice, so that a write that was repeated shows; where writes are
     /// idempotent it does not.
-    pub(crate) async fn prepare(postgres: &Postgres, idempotent: bool) -> Result<(), sqlx::Error> {
-        let unique = if idempotent { "UNIQUE" } else { "" };
+    pub(crate) async fn prepare(postgres: &Postgres, writes: Writes) -> Result<(), sqlx::Error> {
+        let unique = if writes == Writes::Idempotent {
+            "UNIQUE"
+        } else {
+            ""
+        };
         for statement in [
+            MARKERS.to_owned(),
             "CREATE TABLE payments (id bigint NOT NULL, port int NOT NULL DEFAULT inet_server_port())"
                 .to_owned(),
             format!("CREATE {unique} INDEX payments_id ON payments (id)"),
@@ -170,15 +175,17 @@ impl Shared {
         id: u64,
         own: &mut Option<Receipt>,
     ) -> Result<(), sqlx::Error> {
-        let view = if self.pace.idempotent {
+        let idempotent = self.pace.writes == Writes::Idempotent;
+        let view = if idempotent {
             view.idempotent()
         } else {
             view.clone()
         };
         let ticket = self.witness.attempt(id);
         let result = match kind {
-            Kind::Transaction => transaction(&view, self.pace.idempotent, id as i64).await,
-            _ => insert(&view, self.pace.idempotent, id as i64)
+            _ if self.pace.writes == Writes::ExactlyOnce => once(&view, kind, id as i64).await,
+            Kind::Transaction => transaction(&view, idempotent, id as i64).await,
+            _ => insert(&view, idempotent, id as i64)
                 .await
                 .map(|port| (port, None)),
         };
@@ -276,4 +283,23 @@ async fn transaction(view: &View, idempotent: bool, id: i64) -> Result<(i32, Opt
         .await?;
     let receipt = token.get().map(|token| Receipt { id: id as u64, token });
     Ok((port, receipt))
+}
+
+/// By a key, which is the id: each is asked for once, so that it never was done before the call.
+async fn once(view: &View, kind: Kind, id: i64) -> Result<(i32, Option<Receipt>), sqlx::Error> {
+    let done = view
+        .exactly_once(&id.to_string(), async |mut tx| {
+            if kind == Kind::Transaction {
+                sqlx::query("INSERT INTO pairs VALUES ($1)")
+                    .bind(id)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            insert(&mut *tx, false, id).await
+        })
+        .await?;
+    match done {
+        Done::Now(port) => Ok((port, None)),
+        Done::Before => Err(sqlx::Error::Protocol(format!("key {id} had been used"))),
+    }
 }

@@ -83,7 +83,9 @@ pub(crate) async fn frozen(synchronous: Synchronous, pace: Pace) -> Outcome {
         trio.postgres.nodes()
     );
     load.more(100).await;
-    end(&trio, load, synchronous, suspected, &ready).await
+    let mut outcome = end(&trio, load, synchronous, suspected, &ready).await;
+    outcome.suspected_after = Some(suspected - frozen);
+    outcome
 }
 
 /// Kills the primary and promotes; when the client suspected it, and when any node accepted a write.

@@ -26,8 +26,19 @@ pub(crate) struct Pace {
     pub(crate) deadline: Duration,
     /// Decides kinds and arrivals.
     pub(crate) seed: u64,
-    /// Declares every write idempotent, and makes it so: a repeated id changes nothing.
-    pub(crate) idempotent: bool,
+    /// What every write is declared as.
+    pub(crate) writes: Writes,
+}
+
+/// What the caller says of a write, so that a lost reply need not stay unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// Nothing.
+    Plain,
+    /// Idempotent, and it is: a repeated id changes nothing.
+    Idempotent,
+    /// By `exactly_once`, the id being the key.
+    ExactlyOnce,
 }
 
 impl Pace {
@@ -38,7 +49,7 @@ impl Pace {
             workers: 32,
             deadline: Duration::from_secs(5),
             seed,
-            idempotent: false,
+            writes: Writes::Plain,
         }
     }
 

@@ -39,8 +39,9 @@ pub(crate) async fn black_hole(synchronous: Synchronous, pace: Pace) -> Outcome 
         "nothing was swallowed"
     );
     assert_eq!(after.resets, before.resets, "a reset told");
-    trio.account(&report, &Times::of_failover(synchronous, suspected, &ready))
-        .await
+    let mut times = Times::of_failover(synchronous, suspected, &ready);
+    times.silent_for = Some(suspected - silent);
+    trio.account(&report, &times).await
 }
 
 /// How often F9 cuts.

@@ -63,7 +63,7 @@ impl Trio {
             .unwrap();
         let url = cluster.create_database("ledger").await.unwrap();
         let postgres = connect(&by(&cluster, url), pace.deadline, MAX_LAG).await;
-        Load::prepare(&postgres, pace.idempotent).await.unwrap();
+        Load::prepare(&postgres, pace.writes).await.unwrap();
         cluster.await_replay().await.unwrap();
         Trio { cluster, postgres }
     }
@@ -156,7 +156,8 @@ impl Trio {
             past_deadline: report.past_deadline,
             failed: report.failures.len() as u64,
             unknown: report.unknown() as u64,
-            failed_after_suspicion: times.suspected.map_or(0, |at| report.failed_late(at) as u64),
+            failed_after_suspicion: times.suspected.map(|at| report.failed_late(at) as u64),
+            suspected_after: times.silent_for,
             first_write_after_ready: times.ready.and_then(|ready| report.first_write_after(ready)),
         }
     }
@@ -167,6 +168,8 @@ impl Trio {
 pub(crate) struct Times {
     /// When the client first did not believe in the failed node any more.
     pub(crate) suspected: Option<Instant>,
+    /// How long that took, where the node fell silent without a word.
+    pub(crate) silent_for: Option<Duration>,
     /// When the referee saw the first accepted write after the fault.
     pub(crate) ready: Option<std::time::Instant>,
     /// Since when an acknowledged write must not be lost, if not always: asynchronous replication promises nothing of
@@ -178,6 +181,7 @@ impl Times {
     pub(crate) fn of_failover(synchronous: Synchronous, suspected: Instant, ready: &FirstWrite) -> Times {
         Times {
             suspected: Some(suspected),
+            silent_for: None,
             ready: Some(ready.at),
             promised_since: (synchronous == Synchronous::Off).then(|| ready.at.into()),
         }

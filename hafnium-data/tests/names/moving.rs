@@ -11,7 +11,7 @@ use hafnium_testkit::postgres::PostgresCluster;
 use super::{NAME, NEW, OLD, Rig, address};
 use crate::faults::figures::Outcome;
 use crate::faults::load::Load;
-use crate::faults::mix::Pace;
+use crate::faults::mix::{Pace, Writes};
 use crate::faults::trio::{AFTER, POOL, Times, Trio};
 
 /// For how long the name is believed.
@@ -52,7 +52,7 @@ pub(crate) async fn run(rig: Rig, cx: &Context, pace: Pace) -> (Outcome, Option<
     let mut settings = rig.settings();
     settings.max = POOL;
     let postgres = Postgres::connect(settings, cx).await.unwrap();
-    Load::prepare(&postgres, false).await.unwrap();
+    Load::prepare(&postgres, Writes::Plain).await.unwrap();
     let new = rig.proxy(NEW, 0);
     let Rig {
         cluster, names, old, ..
