@@ -27,11 +27,13 @@ fn field<'a>(patch: &'a str, name: &str) -> &'a str {
 fn each_mutant_names_what_it_removes_and_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut code = String::new();
-    for part in std::fs::read_dir(root).unwrap() {
-        let part = part.unwrap().path();
-        for folder in ["src", "tests"].map(|folder| part.join(folder)) {
-            if part.join("Cargo.toml").exists() && folder.exists() {
-                collect(&folder, &mut code);
+    for parts in [root.to_owned(), root.join("examples")] {
+        for part in std::fs::read_dir(parts).unwrap() {
+            let part = part.unwrap().path();
+            for folder in ["src", "tests"].map(|folder| part.join(folder)) {
+                if part.join("Cargo.toml").exists() && folder.exists() {
+                    collect(&folder, &mut code);
+                }
             }
         }
     }
