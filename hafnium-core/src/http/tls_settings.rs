@@ -98,12 +98,10 @@ impl HttpSettings {
     /// [`StartError::Configuration`] when certificate and key can't work.
     pub fn secure(&self, bound: Bound, cx: &Context) -> Result<Bound, StartError> {
         #[cfg(feature = "tls")]
-        return Ok(bound.accepting(self.acceptor(cx)?));
+        let bound = bound.accepting(self.acceptor(cx)?);
         #[cfg(not(feature = "tls"))]
-        {
-            let _ = cx;
-            Ok(bound)
-        }
+        let _ = cx;
+        Ok(bound)
     }
 }
 
