@@ -6,6 +6,7 @@ mod http_client;
 
 use admin_support::Service;
 use hafnium_core::config::{Live, Loader, Sources};
+use hafnium_core::health::HealthSettings;
 
 const SENSITIVE: [&str; 2] = ["/config", "/loglevel"];
 
@@ -144,6 +145,36 @@ fn loader(limit: &str) -> Loader {
     Loader::new("risk-engine").settings::<Settings>().sources(sources)
 }
 
+/// With what checks and types refuse in words of their own, which repeat the value.
+fn loader_with_checks(path: &str, address: &str) -> Loader {
+    #[derive(serde::Deserialize, schemars::JsonSchema)]
+    #[allow(dead_code, reason = "only read")]
+    struct Strict {
+        mode: Mode,
+    }
+    #[derive(schemars::JsonSchema)]
+    #[schemars(with = "String")]
+    struct Mode;
+    impl<'de> serde::Deserialize<'de> for Mode {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            match String::deserialize(deserializer)?.as_str() {
+                "right" => Ok(Self),
+                other => Err(serde::de::Error::custom(format!("{other:?} is no mode"))),
+            }
+        }
+    }
+    let sources = Sources::none()
+        .variable("HAFNIUM__HEALTH__PATHS__LIVEZ", path)
+        .variable("HAFNIUM__ROLE", "passive")
+        .variable("HAFNIUM__PRIVACY_TIER", "restricted")
+        .variable("HAFNIUM__SETTINGS__MODE", address);
+    Loader::new("risk-engine")
+        .settings::<Strict>()
+        .section::<HealthSettings>()
+        .check(HealthSettings::problems)
+        .sources(sources)
+}
+
 #[tokio::test]
 async fn the_configuration_shows_every_value_with_its_origin_and_no_secret() {
     let service = Service::with(None, |cx| cx.with_config(Live::new(loader("7").load().unwrap())));
@@ -192,4 +223,32 @@ async fn a_reload_that_was_refused_shows_and_its_values_only_to_who_may() {
     assert_eq!(body["refused"], serde_json::json!([]));
     assert!(body.to_string().contains("\"value\":\"8\""), "{body}");
     assert!(service.get("/").await.body.contains("in force"));
+}
+
+#[tokio::test]
+async fn the_page_names_what_was_refused_by_key_and_origin_and_repeats_no_value() {
+    let right = loader_with_checks("/healthz", "right");
+    let service = Service::with(None, |cx| cx.with_config(Live::new(right.load().unwrap())));
+    let page = service.get("/").await.body;
+    for pair in [
+        "<dt>Role</dt><dd>passive</dd>",
+        "<dt>Privacy tier</dt><dd>restricted</dd>",
+    ] {
+        assert!(page.contains(pair), "{pair}: {page}");
+    }
+    let wrong = loader_with_checks("c0ffee-check", "c0ffee-type");
+    service.cx.config().reload(&wrong);
+    let page = service.get("/").await.body;
+    for named in [
+        "health.paths.livez (HAFNIUM__HEALTH__PATHS__LIVEZ)",
+        "settings.mode (HAFNIUM__SETTINGS__MODE)",
+    ] {
+        assert!(page.contains(named), "{named}: {page}");
+    }
+    assert!(!page.contains("c0ffee"), "{page}");
+    let refused = service.get("/config").await.json()["refused"].to_string();
+    assert!(
+        refused.contains("c0ffee-check") && refused.contains("c0ffee-type"),
+        "{refused}"
+    );
 }

@@ -12,6 +12,7 @@ use crate::assembly::{Clients, assemble};
 use crate::connections::{self, Demand};
 use crate::ending::Ending;
 use crate::lax;
+use crate::material;
 use crate::runtime::{self, RuntimeSettings};
 use crate::secrets;
 use crate::service::Service;
@@ -23,6 +24,7 @@ pub(crate) fn check<S>(service: Service<S>) -> Result<Ending, Ending> {
     let runtime = runtime::build(&config.get::<RuntimeSettings>()?)?;
     runtime.block_on(secrets::during(&config, async |secrets, deadline| {
         (service.settings)(&config)?;
+        material::check(&config, &service.declarations)?;
         say(&format!(
             "configuration: ok (environment {})",
             config.environment().as_str()

@@ -46,6 +46,7 @@ mod ending;
 mod guard;
 mod healthcheck;
 mod lax;
+mod material;
 #[cfg(feature = "postgres")]
 mod migrate;
 mod operate;

@@ -38,15 +38,9 @@ async fn follow_filter(mut changes: Changes, telemetry: Arc<Telemetry>) {
 
 /// A filter that can't be read is a problem of the configuration, at the start and at each reload.
 pub(crate) fn filter_is_readable(config: &Config) -> Vec<Problem> {
-    let Ok(settings) = config.get::<TelemetrySettings>() else {
+    let Some(partial) = config.partial::<TelemetrySettings>(&[]) else {
         return Vec::new();
     };
-    let Err(error) = settings.check_filter() else {
-        return Vec::new();
-    };
-    let problem = Problem::new("telemetry.log_filter", error.to_string());
-    match config.origin("telemetry.log_filter") {
-        Some(origin) => vec![problem.at(origin.clone())],
-        None => vec![problem],
-    }
+    let wrong = partial.settings.check_filter().err();
+    partial.problems(wrong.map(|error| ("log_filter", error.to_string())))
 }

@@ -221,6 +221,9 @@ impl<'a> Run<'a> {
         // Claimed before anything is waited for: a port in use is known at once, and nobody is let in too early.
         let bound = self.config.early::<HttpSettings>()?.bind()?;
         let settings = settings(self.open_secrets(deadline).await?)?;
+        // What is wrong is known before anything is waited for, and from here on the last good certificate serves.
+        crate::material::check(self.config, &self.declarations)?;
+        let bound = self.config.get::<HttpSettings>()?.secure(bound, &self.context)?;
         let Assembly { clients, components } = assemble(&self.declarations, self.config, &self.context)?;
         // Also what is started only in part is stopped; a component that never began has nothing to end.
         self.components.clone_from(&components);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use hafnium_core::Deadline;
+#[cfg(feature = "vault")]
+use hafnium_core::config::Problem;
 use hafnium_core::config::{Config, Loader};
 use hafnium_core::exit::Exit;
 use hafnium_core::lifecycle::StartSettings;
@@ -73,7 +75,8 @@ fn vault(config: &Config) -> Result<Option<Arc<dyn Provider>>, Ending> {
     if settings.address.is_none() {
         return Ok(None);
     }
-    let vault = Vault::new(&settings).map_err(|error| Ending::new(Exit::Configuration, error))?;
+    let vault =
+        Vault::new(&settings).map_err(|error| config.refused(vec![Problem::new(error.key, error.reason)]))?;
     Ok(Some(Arc::new(vault)))
 }
 

@@ -56,7 +56,8 @@ impl Service {
             .section::<ReloadSettings>()
             .check(budget_fits)
             .check(crate::reload::filter_is_readable)
-            .check(health_works);
+            .check(HealthSettings::problems)
+            .check(HttpSettings::problems);
         Self {
             name,
             version,
@@ -106,6 +107,11 @@ impl<S: Send + Sync + 'static> Service<S> {
         declare: impl FnOnce(PostgresDeclaration) -> PostgresDeclaration,
     ) -> Self {
         self.loader = self.loader.named::<hafnium_data::postgres::PostgresSection>(name);
+        self.loader = checked(
+            self.loader,
+            name,
+            hafnium_data::postgres::PostgresSettings::problems,
+        );
         let declaration = declare(PostgresDeclaration::new(name));
         self.declarations
             .dependencies
@@ -117,6 +123,7 @@ impl<S: Send + Sync + 'static> Service<S> {
     #[cfg(feature = "redis")]
     pub fn redis(mut self, name: &str) -> Self {
         self.loader = self.loader.named::<hafnium_data::redis::RedisSettings>(name);
+        self.loader = checked(self.loader, name, hafnium_data::redis::RedisSettings::problems);
         self.declarations
             .dependencies
             .push(Dependency::Redis(name.to_owned()));
@@ -127,6 +134,7 @@ impl<S: Send + Sync + 'static> Service<S> {
     #[cfg(feature = "kafka")]
     pub fn kafka(mut self, name: &str) -> Self {
         self.loader = self.loader.named::<hafnium_stream::KafkaSettings>(name);
+        self.loader = checked(self.loader, name, hafnium_stream::KafkaSettings::problems);
         self.declarations
             .dependencies
             .push(Dependency::Kafka(name.to_owned()));
@@ -156,6 +164,7 @@ impl<S: Send + Sync + 'static> Service<S> {
         declare: impl FnOnce(UpstreamDeclaration) -> UpstreamDeclaration,
     ) -> Self {
         self.loader = self.loader.named::<UpstreamSettings>(name);
+        self.loader = checked(self.loader, name, UpstreamSettings::problems);
         let declaration = declare(UpstreamDeclaration::new(name));
         self.declarations.upstreams.push(declaration);
         self
@@ -242,6 +251,12 @@ fn migrate<S>(service: Service<S>) -> Result<Ending, Ending> {
     ))
 }
 
+/// With what a client finds wrong with the settings of one of its instances.
+fn checked(loader: Loader, name: &str, problems: fn(&Config, &str) -> Vec<Problem>) -> Loader {
+    let name = name.to_owned();
+    loader.check(move |config| problems(config, &name))
+}
+
 /// The phases of the stop must fit into the grace period.
 fn budget_fits(config: &Config) -> Vec<Problem> {
     let Ok(settings) = config.get::<ShutdownSettings>() else {
@@ -251,11 +266,4 @@ fn budget_fits(config: &Config) -> Vec<Problem> {
         Ok(_) => Vec::new(),
         Err(error) => vec![Problem::new("shutdown", error.to_string())],
     }
-}
-
-/// Paths of probes are paths, and limits of watchdogs are bearable.
-fn health_works(config: &Config) -> Vec<Problem> {
-    config
-        .get::<HealthSettings>()
-        .map_or_else(|_| Vec::new(), |settings| settings.problems())
 }

@@ -38,6 +38,10 @@ impl UpstreamDeclaration {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Looks the host up with `resolver` instead of the system's.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Shared(Arc::new(resolver));

@@ -85,7 +85,59 @@ async fn a_value_that_a_client_refuses_is_named_by_its_own_key() {
         .variable("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
         .variable("HAFNIUM__KAFKA__EVENTS__PREFETCH_BYTES", "1B");
     let report = refused(launch).await;
-    line(&report, "kafka.events.prefetch_bytes: expected \"1KiB\"");
+    let line = line(
+        &report,
+        "kafka.events.prefetch_bytes (HAFNIUM__KAFKA__EVENTS__PREFETCH_BYTES): expected \"1KiB\"",
+    );
+    assert!(line.ends_with("; found \"1B\""), "{report}");
+}
+
+#[tokio::test]
+async fn what_several_clients_refuse_is_in_one_report_with_every_origin() {
+    for arguments in [&[][..], &["check"]] {
+        let mut launch = conformance("reference")
+            .file(
+                "hafnium.toml",
+                &format!(
+                    "[kafka.events]\nrequest_timeout = \"1s\"\nprefetch_bytes = \"1B\"\nreqest_timeout = \"1s\"\n\n\
+                     [kafka.events.librdkafka]\n\"acks\" = \"1\"\n\"sasl.password\" = \"{CANARY}\"\n\n\
+                     [postgres.ledger]\nmax = 0\ntimeout = \"0s\"\nresolver = [\"nobody\"]\n\n\
+                     [upstream.scoring]\nurl = \"http://scoring\"\ntls.server_name = \"scoring\"\n\n\
+                     [health]\nruntime_stall = \"1ms\"\n\n\
+                     [telemetry]\nlog_format = \"loud\"\nlog_filter = \"debgu=nothing\"\n"
+                ),
+            )
+            .variable("DATABASE_URL", format!("postgres://risk:{CANARY}@db/risk?sslmod=disable"))
+            .variable("REDIS_URL", format!("redis://:{CANARY}@velocity/zero"));
+        for argument in arguments {
+            launch = launch.argument(*argument);
+        }
+        let launch = launch.without("HAFNIUM__TELEMETRY__LOG_FORMAT");
+        let report = refused(launch).await;
+        for key in [
+            "health.runtime_stall (hafnium.toml:20): must be at least 1s",
+            "kafka.events.bootstrap_servers: missing",
+            "kafka.events.librdkafka.acks (hafnium.toml:7): can't be set",
+            "kafka.events.librdkafka.sasl.password (hafnium.toml:8): can't be set",
+            "kafka.events.prefetch_bytes (hafnium.toml:3): expected",
+            "kafka.events.reqest_timeout (hafnium.toml:4): unknown key",
+            "kafka.events.request_timeout (hafnium.toml:2): expected",
+            "postgres.ledger.max (hafnium.toml:11): must be at least 1; found 0",
+            "postgres.ledger.resolver (hafnium.toml:13): \"nobody\" is no address",
+            "postgres.ledger.timeout (hafnium.toml:12): must be longer than 0s; found \"0s\"",
+            "postgres.ledger.url (DATABASE_URL): unknown parameter \"sslmod\"",
+            "redis.velocity.url (REDIS_URL): the database is not a number",
+            "telemetry.log_filter (hafnium.toml:24): ",
+            "telemetry.log_format (hafnium.toml:23): not accepted",
+            "upstream.scoring.tls (hafnium.toml:17): is set, and the URL is `http`",
+        ] {
+            line(&report, key);
+        }
+        assert!(
+            report.starts_with("hafnium: configuration is invalid, 15 problems:"),
+            "{report}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -454,7 +454,7 @@ async fn other_paths_of_the_probes_are_configured_and_a_path_that_is_taken_is_re
         .await;
     let report = refused.exited(78);
     assert!(
-        report.contains("health.paths.livez") && report.contains("\"/metrics\" is taken"),
+        report.contains("health.paths.livez (HAFNIUM__HEALTH__PATHS__LIVEZ): \"/metrics\" is taken"),
         "{report}"
     );
 }

@@ -145,23 +145,79 @@ pub(crate) fn admin(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
     common(settings, client_id)
 }
 
-/// Refuses what can't work, before anything is started. No I/O.
+/// The first thing that can't work, before anything is started. No I/O.
 pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
-    let value = |key, reason| Err(SettingsError::Value { key, reason });
+    faults(settings).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Everything that can't work. No I/O.
+pub(crate) fn faults(settings: &KafkaSettings) -> Vec<SettingsError> {
+    let mut faults = out_of_range(settings);
+    let plain = settings.librdkafka.keys().map(|key| (key, false));
+    let secret = settings.librdkafka_secrets.keys().map(|key| (key, true));
+    for (key, is_secret) in plain.chain(secret) {
+        let reason = match REFUSED.iter().find(|(refused, _)| refused == key) {
+            Some((_, reason)) => reason,
+            None if !is_secret && holds_a_secret(key) => "it holds a secret: set it below librdkafka_secrets",
+            None => continue,
+        };
+        faults.push(SettingsError::Refused {
+            key: key.clone(),
+            reason,
+        });
+    }
+    if !faults.is_empty() {
+        return faults;
+    }
+    // librdkafka checks names and ranges of the rest, without a client and without I/O.
+    let plain = settings
+        .librdkafka
+        .iter()
+        .map(|(key, value)| (key, value.clone()));
+    let secrets = settings.librdkafka_secrets.iter();
+    let secrets = secrets.map(|(key, value)| (key, value.current().expose().to_owned()));
+    let alone = plain.chain(secrets).filter_map(|(key, value)| {
+        let refused = ClientConfig::new()
+            .set(key, value)
+            .create_native_config()
+            .is_err();
+        refused.then(|| SettingsError::Unknown { key: key.clone() })
+    });
+    let alone: Vec<_> = alone.collect();
+    if !alone.is_empty() {
+        return alone;
+    }
+    let native = |error: KafkaError| match error {
+        // Its description repeats the value, which may be a secret.
+        KafkaError::ClientConfig(_, _, key, _) => SettingsError::Unknown { key },
+        other => SettingsError::Native {
+            reason: other.to_string(),
+        },
+    };
+    let together = producer(settings, "check")
+        .create_native_config()
+        .and_then(|_| consumer(settings, "check", "check", "earliest").create_native_config());
+    together.map_err(native).err().into_iter().collect()
+}
+
+/// The keys of our own whose value is out of its range.
+fn out_of_range(settings: &KafkaSettings) -> Vec<SettingsError> {
+    let mut faults = Vec::new();
+    let mut value = |key, reason| faults.push(SettingsError::Value { key, reason });
     if settings.bootstrap_servers.trim().is_empty() {
-        return value(
+        value(
             "bootstrap_servers",
             "expected host:port, several separated by commas",
         );
     }
     if settings.buffer_records == 0 || settings.buffer_records > 5_000_000 {
-        return value("buffer_records", "expected 1 to 5000000 records");
+        value("buffer_records", "expected 1 to 5000000 records");
     }
     if !(1 << 20..=1 << 30).contains(&settings.buffer_bytes.bytes()) {
-        return value("buffer_bytes", "expected \"1MiB\" to \"1GiB\"");
+        value("buffer_bytes", "expected \"1MiB\" to \"1GiB\"");
     }
     if !(1024..=1 << 30).contains(&settings.prefetch_bytes.bytes()) {
-        return value("prefetch_bytes", "expected \"1KiB\" to \"1GiB\"");
+        value("prefetch_bytes", "expected \"1KiB\" to \"1GiB\"");
     }
     let limits = [
         (
@@ -189,45 +245,10 @@ pub(crate) fn check(settings: &KafkaSettings) -> Result<(), SettingsError> {
     ];
     for (key, duration, least, most, reason) in limits {
         if !(least..=most).contains(&duration.get().as_millis()) {
-            return value(key, reason);
+            value(key, reason);
         }
     }
-    for key in settings
-        .librdkafka
-        .keys()
-        .chain(settings.librdkafka_secrets.keys())
-    {
-        if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == key) {
-            return refused(key, reason);
-        }
-    }
-    if let Some(key) = settings.librdkafka.keys().find(|key| holds_a_secret(key)) {
-        return refused(key, "it holds a secret: set it below librdkafka_secrets");
-    }
-    // librdkafka checks names and ranges of the rest, without a client and without I/O.
-    let native = |error: KafkaError| SettingsError::Native {
-        reason: match error {
-            // Its description repeats the value, which may be a secret.
-            KafkaError::ClientConfig(_, _, key, _) => {
-                format!("\"{key}\" is not known or its value is not accepted")
-            }
-            other => other.to_string(),
-        },
-    };
-    producer(settings, "check")
-        .create_native_config()
-        .map_err(native)?;
-    consumer(settings, "check", "check", "earliest")
-        .create_native_config()
-        .map_err(native)?;
-    Ok(())
-}
-
-fn refused(key: &str, reason: &'static str) -> Result<(), SettingsError> {
-    Err(SettingsError::Refused {
-        key: key.to_owned(),
-        reason,
-    })
+    faults
 }
 
 /// Whether the value of that key of librdkafka must not be shown.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use hafnium_core::config::{Alias, ByteSize, Duration, Section};
+use hafnium_core::config::{Alias, ByteSize, Config, Duration, Problem, Section};
 use hafnium_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::native;
 
 /// What is below `kafka.<name>`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -90,6 +92,19 @@ impl KafkaSettings {
     }
 }
 
+impl KafkaSettings {
+    /// What the types alone can't say is wrong with `kafka.<name>`; give it to
+    /// [`Loader::check`](hafnium_core::config::Loader::check).
+    pub fn problems(config: &Config, name: &str) -> Vec<Problem> {
+        let stand_ins = [("bootstrap_servers", "broker:9092")];
+        let Some(partial) = config.partial_named::<Self>(name, &stand_ins) else {
+            return Vec::new();
+        };
+        let faults = native::faults(&partial.settings).into_iter();
+        partial.problems(faults.map(|fault| fault.by_key(&partial.settings)))
+    }
+}
+
 impl Section for KafkaSettings {
     const KEY: &'static str = "kafka";
     type Settings = Self;
@@ -121,10 +136,32 @@ pub enum SettingsError {
         /// What it would break, or what to set instead.
         reason: &'static str,
     },
-    /// librdkafka refused a key or its value.
+    /// librdkafka does not know a key, or does not accept its value.
+    #[error("librdkafka.\"{key}\" is not known or its value is not accepted")]
+    Unknown {
+        /// The key.
+        key: String,
+    },
+    /// librdkafka refused keys together.
     #[error("librdkafka refused the settings: {reason}")]
     Native {
         /// What it said, without values.
         reason: String,
     },
+}
+
+impl SettingsError {
+    /// The key below `kafka.<name>`, and the reason.
+    fn by_key(self, settings: &KafkaSettings) -> (String, String) {
+        let place = |key: String| match settings.librdkafka_secrets.contains_key(&key) {
+            true => format!("librdkafka_secrets.{key}"),
+            false => format!("librdkafka.{key}"),
+        };
+        match self {
+            Self::Value { key, reason } => (key.to_owned(), reason.to_owned()),
+            Self::Refused { key, reason } => (place(key), format!("can't be set: {reason}")),
+            Self::Unknown { key } => (place(key), "is not known or its value is not accepted".to_owned()),
+            Self::Native { reason } => ("librdkafka".to_owned(), format!("refused: {reason}")),
+        }
+    }
 }

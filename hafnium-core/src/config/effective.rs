@@ -17,7 +17,7 @@ use super::origin::Origin;
 use super::place::Place;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::section::Section;
-use super::tree::Node;
+use super::tree::{Node, Value};
 
 /// A configuration that was loaded and checked. Cheap to clone.
 #[derive(Clone)]
@@ -271,18 +271,26 @@ pub(crate) fn refusal(key: &str, node: &Node, error: de::Error) -> Problem {
             message = message.replace(&value.expose().escape_debug().to_string(), "***");
         }
     }
+    let mut key = key.to_owned();
     let mut origin = None;
     let mut deepest = Some(node);
     for part in &error.path {
-        deepest = deepest.and_then(|node| node.at(&[part]));
+        let items = match deepest.map(|node| &node.value) {
+            Some(Value::List(items)) => Some(items),
+            _ => None,
+        };
+        key = match items {
+            Some(_) => format!("{key}[{part}]"),
+            None => join(&key, part),
+        };
+        deepest = match items {
+            Some(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+            None => deepest.and_then(|node| node.at(&[part])),
+        };
         if let Some(node) = deepest {
             origin = Some(node.origin.clone());
         }
     }
-    let key = error
-        .path
-        .iter()
-        .fold(key.to_owned(), |key, part| join(&key, part));
     let problem = Problem::of(ProblemKind::Value, key, message);
     match origin {
         Some(origin) if origin != Origin::Default => problem.at(origin),

@@ -11,16 +11,15 @@ use serde::de::DeserializeOwned;
 use super::catalogue::Catalogue;
 use super::check::{Checker, Secrets};
 use super::declaration::{self, Declared};
-use super::effective::{Check, Config, Inner, is_below, refusal};
+use super::effective::{Check, Config, Inner, is_below};
 use super::environment::{Basis, Environment, Platform};
 use super::fingerprint::{self, Fingerprint};
 use super::layer::aliases::Binding;
 use super::layer::composed::Composition;
 use super::layer::stack::{Inputs, Stack};
 use super::origin::Origin;
+use super::partial;
 use super::pending;
-use super::place;
-use super::ports;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::reference::Reference;
 use super::section::Section;
@@ -147,7 +146,8 @@ impl Loader {
     }
 
     /// Adds a check over several keys. It runs with all the others, also when there are problems elsewhere: a section
-    /// that has one answers [`Config::get`] with it, and a check passes over that.
+    /// that has one answers [`Config::get`] with it, and a check passes over that, or looks at what is right by
+    /// [`Config::partial`]. A problem without an origin is given that of its key.
     pub fn check(mut self, check: impl Fn(&Config) -> Vec<Problem> + Send + Sync + 'static) -> Self {
         self.checks.push(Arc::new(check));
         self
@@ -228,15 +228,12 @@ impl Loader {
         let (tolerated, mut found): (Vec<_>, Vec<_>) = found.into_iter().partition(tolerable);
         for Declared { path, read, .. } in &self.declared {
             let key = path.join(".");
-            let node = tree.at(path).filter(|node| {
-                let known = problems.iter().chain(&tolerated).chain(&found);
-                // What holds a secret that is still to be fetched is read once it is there.
-                pending::problems(&key, node).is_empty()
-                    && !known.into_iter().any(|problem| is_below(problem.key(), &key))
-            });
-            if let Some((node, Err(error))) = node.map(|node| (node, read(node))) {
-                found.push(refusal(&key, node, error));
-            }
+            let Some(node) = tree.at(path) else { continue };
+            // What holds a secret that is still to be fetched is read once it is there.
+            let pending = pending::problems(&key, node);
+            let known = problems.iter().chain(&tolerated).chain(&found).chain(&pending);
+            let refused = partial::refusals(&key, node, *read, known);
+            found.extend(refused);
         }
         problems.extend(found);
         let config = Config::new(Inner {
@@ -253,9 +250,7 @@ impl Loader {
             needs: self.needs.clone(),
             checks: self.checks.clone(),
         });
-        problems.extend(ports::check(&config));
-        problems.extend(place::check(&config));
-        problems.extend(self.checks.iter().flat_map(|check| check(&config)));
+        problems.extend(config.checked());
         match problems.is_empty() {
             true => Ok(config),
             false => Err(ConfigError::new(&self.service, problems)),

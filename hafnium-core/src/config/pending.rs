@@ -1,8 +1,8 @@
 //! Secrets that are kept elsewhere: known when a configuration is loaded, fetched afterwards.
 
-use super::effective::{Config, is_below, refusal};
+use super::effective::{Config, is_below};
 use super::origin::Origin;
-use super::ports;
+use super::partial;
 use super::problem::{ConfigError, Problem, ProblemKind};
 use super::tree::Node;
 use crate::secret::Leaf;
@@ -48,19 +48,14 @@ impl Config {
         let mut problems = Vec::new();
         for declared in &inner.declared {
             let key = declared.path.join(".");
-            let known = |problem: &Problem| is_below(problem.key(), &key);
             let Some(node) = inner.tree.at(&declared.path) else {
                 continue;
             };
-            if inner.problems.iter().any(known) || !self::problems(&key, node).is_empty() {
-                continue;
-            }
-            if let Err(error) = (declared.read)(node) {
-                problems.push(refusal(&key, node, error));
-            }
+            let pending = self::problems(&key, node);
+            let known = inner.problems.iter().chain(&pending);
+            problems.extend(partial::refusals(&key, node, declared.read, known));
         }
-        problems.extend(ports::check(self));
-        problems.extend(inner.checks.iter().flat_map(|check| check(self)));
+        problems.extend(self.checked());
         match problems.is_empty() {
             true => Ok(()),
             false => Err(self.error(problems)),

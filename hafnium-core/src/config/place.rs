@@ -71,7 +71,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     let problems = wrong.map(|entry| {
         let reason =
             "expected letters, digits, `-`, `_` and `.`, at most 63, a letter or digit first and last";
-        Problem::new(entry.key, reason).at(entry.origin)
+        Problem::new(entry.key, reason)
+            .at(entry.origin)
+            .found(format!("{:?}", entry.value))
     });
     problems.collect()
 }

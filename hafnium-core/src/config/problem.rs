@@ -82,7 +82,9 @@ impl Problem {
         self
     }
 
-    pub(super) fn found(mut self, found: impl Into<String>) -> Self {
+    /// Says what was found. Never a value of a secret.
+    #[must_use]
+    pub fn found(mut self, found: impl Into<String>) -> Self {
         self.found = Some(found.into());
         self
     }

@@ -95,6 +95,7 @@ pub(crate) fn accepted(shape: Shape<'_>) -> String {
         Some("ratio") => return super::Ratio::EXPECTED.to_owned(),
         Some("secret") => return "a secret, or a reference such as env:NAME or file:/path".to_owned(),
         Some("uri") => return "a URL such as \"http://host:4318\"".to_owned(),
+        Some("network") => return "a network such as \"10.0.0.0/8\", or an IP address".to_owned(),
         Some("ip") => return "an IP address".to_owned(),
         Some("ipv4") => return "an IPv4 address".to_owned(),
         Some("ipv6") => return "an IPv6 address".to_owned(),

@@ -53,6 +53,35 @@ impl Node {
         })
     }
 
+    /// What stands at a whole key, in which the names of a map may hold dots themselves; of an item the list.
+    pub(crate) fn find(&self, key: &str) -> Option<&Node> {
+        let Value::Table(entries) = &self.value else {
+            return None;
+        };
+        entries
+            .iter()
+            .find_map(|(name, node)| match rest(key, name, node)? {
+                "" => Some(node),
+                rest => node.find(rest),
+            })
+    }
+
+    /// Takes out what [`Node::find`] finds; false where nothing is there.
+    pub(crate) fn remove(&mut self, key: &str) -> bool {
+        let Value::Table(entries) = &mut self.value else {
+            return false;
+        };
+        let mut here = None;
+        for (name, node) in entries.iter_mut() {
+            match rest(key, name, node) {
+                Some("") => here = Some(name.clone()),
+                Some(rest) if node.remove(rest) => return true,
+                _ => {}
+            }
+        }
+        here.is_some_and(|name| entries.remove(&name).is_some())
+    }
+
     /// Puts `node` at `path`, with tables on the way where there are none.
     pub(crate) fn insert<S: AsRef<str>>(&mut self, path: &[S], node: Node) -> Result<(), Clash> {
         let Value::Table(entries) = &mut self.value else {
@@ -119,5 +148,16 @@ impl Node {
             Value::Table(entries) => entries.values().any(Node::is_set),
             _ => true,
         }
+    }
+}
+
+/// What of `key` lies below the entry `name`: nothing where it is the entry itself, or an item of the list there.
+fn rest<'a>(key: &'a str, name: &str, node: &Node) -> Option<&'a str> {
+    let rest = key.strip_prefix(name)?;
+    let ends = rest.is_empty() || rest.starts_with('[');
+    let item = matches!(node.value, Value::List(_)) && rest.starts_with('.');
+    match ends || item {
+        true => Some(""),
+        false => rest.strip_prefix('.'),
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::paths::ProbePaths;
-use crate::config::{self, Problem, Section};
+use crate::config::{self, Config, Problem, Section};
 
 /// A shorter limit would restart processes for nothing but a busy machine.
 const LEAST_STALL: Duration = Duration::from_secs(1);
@@ -41,20 +41,24 @@ impl Section for HealthSettings {
 }
 
 impl HealthSettings {
-    /// What types alone can't say is wrong with these settings; for [`Loader::check`](config::Loader::check).
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self
-            .paths
-            .problems()
-            .into_iter()
-            .map(|(key, reason)| Problem::new(format!("health.paths.{key}"), reason))
+    /// What types alone can't say is wrong; give it to [`Loader::check`](config::Loader::check).
+    pub fn problems(config: &Config) -> Vec<Problem> {
+        match config.partial::<Self>(&[]) {
+            Some(partial) => partial.problems(partial.settings.faults()),
+            None => Vec::new(),
+        }
+    }
+
+    /// Each key below `health` with the reason.
+    fn faults(&self) -> Vec<(String, String)> {
+        let paths = self.paths.problems().into_iter();
+        let mut faults: Vec<_> = paths
+            .map(|(key, reason)| (format!("paths.{key}"), reason))
             .collect();
         if self.runtime_stall.get() < LEAST_STALL {
-            problems.push(Problem::new(
-                "health.runtime_stall",
-                "must be at least 1s: a machine that is only busy would restart the service",
-            ));
+            let reason = "must be at least 1s: a machine that is only busy would restart the service";
+            faults.push(("runtime_stall".to_owned(), reason.to_owned()));
         }
-        problems
+        faults
     }
 }

@@ -1,22 +1,29 @@
 //! A claimed port: in use by nobody else, and refusing connections until it is served.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::settings::HttpSettings;
 use crate::component::StartError;
+#[cfg(feature = "tls")]
+use crate::tls::Acceptor;
 
 /// How many connections may wait in the kernel to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
 
 /// A claimed address. Connections are refused until it is served, so that nobody waits on a service that still starts.
-#[derive(Debug)]
 pub struct Bound {
     socket: TcpSocket,
     address: SocketAddr,
     name: &'static str,
+    /// What accepts TLS on it, where that is known already.
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl HttpSettings {
@@ -49,6 +56,8 @@ impl Bound {
                 socket,
                 address,
                 name,
+                #[cfg(feature = "tls")]
+                tls: None,
             })
         };
         claim().map_err(|error| refused(name, address, &error))
@@ -57,6 +66,18 @@ impl Bound {
     /// The claimed address, with the port that was taken where the configured one is 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same address, on which `acceptor` is to accept TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn accepting(mut self, acceptor: Option<Arc<Acceptor>>) -> Self {
+        self.tls = acceptor;
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.tls.clone()
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -68,6 +89,15 @@ impl Bound {
         self.socket
             .listen(BACKLOG)
             .map_err(|error| refused(name, address, &error))
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound")
+            .field("name", &self.name)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,6 +19,7 @@ mod answering;
 mod answers;
 mod bind;
 mod body;
+mod check;
 mod compress;
 mod connection;
 mod envelope;

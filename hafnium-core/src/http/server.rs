@@ -126,9 +126,12 @@ impl HttpSettings {
     /// [`mount_probes`](super::mount_probes). Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StartError::Configuration`] when the address was taken since it was claimed, or when certificate and key can't
-    /// work.
+    /// [`StartError::Configuration`] when the address was taken since it was claimed, or when the settings, certificate
+    /// and key among them, can't work.
     pub fn serve(&self, bound: Bound, router: Router, cx: &Context) -> Result<Server, StartError> {
+        if let Some((key, reason)) = self.faults().into_iter().next() {
+            return Err(StartError::configuration("http", format!("{key}: {reason}")));
+        }
         let serving = Serving {
             limits: self.limits(),
             trust: self.trust(),
@@ -136,10 +139,11 @@ impl HttpSettings {
             max_age: Some(self.max_connection_age.get()).filter(|age| !age.is_zero()),
             header_limit: usize::try_from(self.header_limit.bytes()).unwrap_or(usize::MAX),
             #[cfg(feature = "tls")]
-            tls: self.acceptor(cx)?,
+            tls: match bound.acceptor() {
+                Some(acceptor) => Some(acceptor),
+                None => self.acceptor(cx)?,
+            },
         };
-        #[cfg(not(feature = "tls"))]
-        self.refuse_tls()?;
         let server = Server::start(bound, router, serving, cx.lifecycle(), Some(cx.health()))?;
         follow(&server.shared, cx);
         Ok(server)

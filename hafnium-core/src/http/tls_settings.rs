@@ -6,10 +6,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bind::Bound;
 use super::settings::HttpSettings;
 use crate::component::StartError;
 use crate::config::Duration;
-#[cfg(feature = "tls")]
 use crate::context::Context;
 use crate::secret::Secret;
 #[cfg(feature = "tls")]
@@ -89,16 +89,19 @@ impl HttpSettings {
         Acceptor::new(&self.tls, cx).map(|acceptor| Some(Arc::new(acceptor)))
     }
 
-    /// Serving in plain text where TLS was asked for would be worse than not to start.
-    #[cfg(not(feature = "tls"))]
-    pub(super) fn refuse_tls(&self) -> Result<(), StartError> {
-        match self.tls.is_configured() {
-            false => Ok(()),
-            true => Err(StartError::configuration(
-                "http",
-                "tls: this build lacks the feature `tls`",
-            )),
-        }
+    /// `bound`, which is to accept TLS where that is configured. From here on the last good certificate serves, whatever
+    /// becomes of the files. [`HttpSettings::serve`] does it where nobody did before.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError::Configuration`] when certificate and key can't work.
+    pub fn secure(&self, bound: Bound, cx: &Context) -> Result<Bound, StartError> {
+        #[cfg(feature = "tls")]
+        let bound = bound.accepting(self.acceptor(cx)?);
+        #[cfg(not(feature = "tls"))]
+        let _ = cx;
+        Ok(bound)
     }
 }
 
@@ -106,5 +109,42 @@ impl TlsSettings {
     /// Whether anything of TLS is configured.
     pub(super) fn is_configured(&self) -> bool {
         self.certificate.is_some() || self.key.is_some() || self.client_ca.is_some()
+    }
+
+    /// What is wrong whatever the certificates are: each key below `http` with the reason.
+    pub(super) fn faults(&self) -> Vec<(&'static str, String)> {
+        if !self.is_configured() {
+            return Vec::new();
+        }
+        if !cfg!(feature = "tls") {
+            // Serving in plain text where TLS was asked for would be worse than not to start.
+            return vec![("tls", "this build lacks the feature `tls`".to_owned())];
+        }
+        let mut faults = Vec::new();
+        if self.certificate.is_none() {
+            faults.push((
+                "tls.certificate",
+                "missing beside the other keys of http.tls".to_owned(),
+            ));
+        }
+        if self.key.is_none() {
+            faults.push(("tls.key", "missing beside tls.certificate".to_owned()));
+        }
+        faults
+    }
+
+    /// What is wrong with what the secrets hold: each key below `http` with the reason.
+    #[cfg(feature = "tls")]
+    pub(super) fn material_faults(&self) -> Vec<(&'static str, String)> {
+        match self.is_configured() {
+            true => Acceptor::faults(self),
+            false => Vec::new(),
+        }
+    }
+
+    /// Nothing is read of them.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn material_faults(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 }

@@ -43,17 +43,15 @@ impl Section for SecretsSettings {
 impl SecretsSettings {
     /// What the types alone can't say is wrong; give it to [`Loader::check`](crate::config::Loader::check).
     pub fn problems(config: &Config) -> Vec<Problem> {
-        let Ok(settings) = config.get::<Self>() else {
+        let Some(partial) = config.partial::<Self>(&[]) else {
             return Vec::new();
         };
-        let mut problems = Vec::new();
-        if settings.refresh < Duration::from_secs(1) {
-            problems.push(Problem::new(
-                "secrets.refresh",
-                "too often: a source is asked at most once a second; use 1s or more",
-            ));
+        let mut found = Vec::new();
+        if partial.settings.refresh < Duration::from_secs(1) {
+            let reason = "too often: a source is asked at most once a second; use 1s or more";
+            found.push(("refresh".to_owned(), reason.to_owned()));
         }
-        for key in settings.maximum_ages.keys() {
+        for key in partial.settings.maximum_ages.keys() {
             let known = config.entry(key).is_some_and(|entry| entry.secret.is_some());
             if !known {
                 let secrets: Vec<_> = config.secrets().into_iter().map(|one| one.key).collect();
@@ -61,10 +59,10 @@ impl SecretsSettings {
                     [] => "no secret has this key, and none is set".to_owned(),
                     keys => format!("no secret has this key; those that are set: {}", keys.join(", ")),
                 };
-                problems.push(Problem::new(format!("secrets.maximum_ages.{key}"), reason));
+                found.push((format!("maximum_ages.{key}"), reason));
             }
         }
-        problems
+        partial.problems(found)
     }
 
     /// The maximum age of the secret at this key.

@@ -51,6 +51,18 @@ impl Acceptor {
         })
     }
 
+    /// What is wrong with certificate, key and CA as they are now: each key below `http` with the reason.
+    pub(crate) fn faults(settings: &TlsSettings) -> Vec<(&'static str, String)> {
+        let faults = match Texts::of(settings) {
+            Ok(texts) => texts.faults(),
+            Err(fault) => vec![fault],
+        };
+        faults
+            .into_iter()
+            .map(|fault| (fault.key, fault.reason))
+            .collect()
+    }
+
     /// The stream after its handshake, and who the client proved to be. None when it failed, took too long, or `stop`
     /// or `cut` came.
     pub(crate) async fn handshake(

@@ -245,7 +245,7 @@ struct Secured {
 fn secured(settings: &UpstreamSettings, target: &Target) -> Result<Secured, String> {
     match target.scheme.as_str() {
         "https" => secure(settings),
-        _ if settings.tls.is_set() => Err("tls: is set, and the URL is `http`".to_owned()),
+        _ if settings.tls.is_set() => Err(format!("tls: {}", super::check::IN_PLAIN_TEXT)),
         _ => Ok(Secured {
             connector: Connector::plain(),
             #[cfg(feature = "tls")]
@@ -272,5 +272,5 @@ fn secure(settings: &UpstreamSettings) -> Result<Secured, String> {
 
 #[cfg(not(feature = "tls"))]
 fn secure(_: &UpstreamSettings) -> Result<Secured, String> {
-    Err("url: `https` needs the feature `tls`".to_owned())
+    Err(format!("url: {}", super::check::NO_TLS))
 }

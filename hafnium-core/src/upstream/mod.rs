@@ -33,6 +33,7 @@ mod addresses;
 mod attempt;
 mod broken;
 mod call;
+mod check;
 mod choice;
 mod client;
 mod component;

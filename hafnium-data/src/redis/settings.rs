@@ -1,9 +1,11 @@
 //! The configuration of one Redis store.
 
-use hafnium_core::config::{Alias, Duration, Section};
+use hafnium_core::config::{Alias, Config, Duration, Problem, Section};
 use hafnium_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use super::target::Target;
 
 /// What is below `redis.<name>`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -31,6 +33,16 @@ impl RedisSettings {
             url: Secret::new(url),
             timeout: timeout(),
         }
+    }
+
+    /// What the types alone can't say is wrong with `redis.<name>`; give it to
+    /// [`Loader::check`](hafnium_core::config::Loader::check).
+    pub fn problems(config: &Config, name: &str) -> Vec<Problem> {
+        let Some(partial) = config.partial_named::<Self>(name, &[("url", "redis://store")]) else {
+            return Vec::new();
+        };
+        let wrong = Target::parse(partial.settings.url.current().expose()).err();
+        partial.problems(wrong.map(|error| ("url", error.to_string())))
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) fn write(page: &mut Markup, admin: &Admin) {
             if let Some(origin) = problem.origin() {
                 page.raw(" (").text(origin).raw(")");
             }
-            page.raw(": ").text(problem.reason()).raw("</p>");
+            // A reason may repeat what was found.
+            page.raw(" is wrong; <code>/config</code> says how</p>");
         }
         if !standing.restart.is_empty() {
             page.raw("<p>Changed, and only a restart takes it over: ");
@@ -36,6 +37,8 @@ pub(super) fn write(page: &mut Markup, admin: &Admin) {
             ("Region", place.region.unwrap_or_default()),
             ("Zone", place.zone.unwrap_or_default()),
             ("Cell", place.cell.unwrap_or_default()),
+            ("Role", place.role.as_str().to_owned()),
+            ("Privacy tier", config.privacy_tier().unwrap_or_default()),
             (
                 "Last confirmed",
                 format!("{} ago", spoken(standing.age(Instant::now()))),

@@ -7,6 +7,7 @@ use super::super::problem::{Problem, ProblemKind};
 use super::super::tree::{Node, Value};
 use super::super::{ByteSize, Duration, Ratio, show, url};
 use super::{Checker, nearest};
+use crate::http::Network;
 
 impl Checker<'_> {
     pub(super) fn scalar(&mut self, key: &str, node: &mut Node, shape: Shape<'_>) {
@@ -79,6 +80,7 @@ impl Checker<'_> {
             Some("duration") => text.parse::<Duration>().is_ok(),
             Some("byte-size") => text.parse::<ByteSize>().is_ok(),
             Some("ratio") => text.parse::<Ratio>().is_ok(),
+            Some("network") => text.parse::<Network>().is_ok(),
             Some("ip") => text.parse::<IpAddr>().is_ok(),
             Some("ipv4") => text.parse::<Ipv4Addr>().is_ok(),
             Some("ipv6") => text.parse::<Ipv6Addr>().is_ok(),

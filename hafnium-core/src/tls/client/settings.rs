@@ -27,4 +27,21 @@ impl ClientTls {
     pub fn is_set(&self) -> bool {
         self.ca.is_some() || self.certificate.is_some() || self.key.is_some() || self.server_name.is_some()
     }
+
+    /// What is wrong whatever the certificates are: each key below `tls` with the reason.
+    pub(crate) fn faults(&self) -> Vec<(&'static str, &'static str)> {
+        let mut faults = Vec::new();
+        match (&self.certificate, &self.key) {
+            (Some(_), None) => faults.push(("key", "missing beside `certificate`")),
+            (None, Some(_)) => faults.push(("certificate", "missing beside `key`")),
+            _ => {}
+        }
+        #[cfg(feature = "tls")]
+        if let Some(name) = &self.server_name
+            && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
+        {
+            faults.push(("server_name", "neither a host name nor an address"));
+        }
+        faults
+    }
 }

@@ -12,10 +12,27 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
 use crate::http::{ClientCertificate, TlsSettings, TlsVersion};
-use crate::secret::{Secret, Value};
+use crate::secret::{Secret, Value, read_together};
 
 static ONLY_1_3: [&SupportedProtocolVersion; 1] = [&TLS13];
 static SINCE_1_2: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// Why a value can't be used. Names the key below `http`, and repeats nothing of the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {reason}")]
+pub(super) struct Fault {
+    pub(super) key: &'static str,
+    pub(super) reason: String,
+}
+
+impl Fault {
+    fn new(key: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            key,
+            reason: reason.into(),
+        }
+    }
+}
 
 /// The secrets behind a configuration of rustls, and what does not change.
 pub(super) struct Texts {
@@ -43,13 +60,14 @@ pub(super) enum Validity {
 }
 
 impl Texts {
-    pub(super) fn of(settings: &TlsSettings) -> Result<Self, String> {
+    pub(super) fn of(settings: &TlsSettings) -> Result<Self, Fault> {
         let certificate = settings.certificate.clone();
-        let certificate = certificate.ok_or("tls.certificate: missing beside the other keys of http.tls")?;
+        let missing = "missing beside the other keys of http.tls";
+        let certificate = certificate.ok_or(Fault::new("tls.certificate", missing))?;
         let key = settings
             .key
             .clone()
-            .ok_or("tls.key: missing beside tls.certificate")?;
+            .ok_or(Fault::new("tls.key", "missing beside tls.certificate"))?;
         Ok(Self {
             certificate,
             key,
@@ -68,29 +86,43 @@ impl Texts {
         secrets.into_iter().flatten().cloned().collect()
     }
 
+    /// What is wrong with the values of now: of each by itself, and when all can be read, of all together.
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let ca = self.client_ca.as_ref();
+        let each = [
+            certificates("tls.certificate", self.certificate.current().expose()).err(),
+            private_key(self.key.current().expose()).err(),
+            ca.and_then(|ca| roots(ca.current().expose()).err()),
+        ];
+        let each: Vec<_> = each.into_iter().flatten().collect();
+        if !each.is_empty() {
+            return each;
+        }
+        let secrets = self.secrets();
+        let values = read_together(|| secrets.iter().map(Secret::current).collect::<Vec<_>>());
+        self.read(&values).err().into_iter().collect()
+    }
+
     /// What the values of [`Texts::secrets`] are good for. The error names the key and repeats nothing of a value.
-    pub(super) fn read(&self, values: &[Arc<Value>]) -> Result<Material, String> {
+    pub(super) fn read(&self, values: &[Arc<Value>]) -> Result<Material, Fault> {
         let [certificate, key, client_ca @ ..] = values else {
-            return Err("tls.key: missing beside tls.certificate".to_owned());
+            return Err(Fault::new("tls.key", "missing beside tls.certificate"));
         };
         let chain = certificates("tls.certificate", certificate.expose())?;
         let ends = chain.first().and_then(|own| ends(own));
-        let ends = ends.ok_or("tls.certificate: the first certificate can't be read")?;
-        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
-            .map_err(|_| "tls.key: there is no private key in PEM form")?;
+        let ends = ends.ok_or(Fault::new(
+            "tls.certificate",
+            "the first certificate can't be read",
+        ))?;
+        let key = private_key(key.expose())?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.versions)
-            .map_err(|error| format!("tls.minimum_version: {error}"))?;
+            .map_err(|error| Fault::new("tls.minimum_version", error.to_string()))?;
         let builder = match client_ca.first() {
             None => builder.with_no_client_auth(),
             Some(ca) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates("tls.client_ca", ca.expose())? {
-                    roots
-                        .add(certificate)
-                        .map_err(|_| "tls.client_ca: a certificate can't be read")?;
-                }
+                let roots = roots(ca.expose())?;
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
                 let verifier = match self.client_certificate {
                     ClientCertificate::Required => verifier,
@@ -98,7 +130,7 @@ impl Texts {
                 };
                 let verifier = verifier
                     .build()
-                    .map_err(|error| format!("tls.client_ca: {error}"))?;
+                    .map_err(|error| Fault::new("tls.client_ca", error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -106,9 +138,10 @@ impl Texts {
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => "tls.key: does not belong to tls.certificate",
-                _ => "tls.key: can't be used with tls.certificate",
-            })?;
+                rustls::Error::InconsistentKeys(_) => "does not belong to tls.certificate",
+                _ => "can't be used with tls.certificate",
+            })
+            .map_err(|reason| Fault::new("tls.key", reason))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Material {
             config: Arc::new(config),
@@ -127,13 +160,28 @@ impl Material {
     }
 }
 
-fn certificates(key: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(key: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("{key}: there is no certificate in PEM form")),
-        Err(_) => Err(format!("{key}: the PEM text is damaged")),
+        Ok(_) => Err(Fault::new(key, "there is no certificate in PEM form")),
+        Err(_) => Err(Fault::new(key, "the PEM text is damaged")),
     }
+}
+
+fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, Fault> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes())
+        .map_err(|_| Fault::new("tls.key", "there is no private key in PEM form"))
+}
+
+fn roots(pem: &str) -> Result<RootCertStore, Fault> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("tls.client_ca", pem)? {
+        roots
+            .add(certificate)
+            .map_err(|_| Fault::new("tls.client_ca", "a certificate can't be read"))?;
+    }
+    Ok(roots)
 }
 
 fn ends(certificate: &CertificateDer<'_>) -> Option<i64> {

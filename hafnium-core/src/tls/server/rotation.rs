@@ -25,7 +25,7 @@ impl Rotation {
         let begun = Arc::new(AtomicBool::new(false));
         let serving = begun.clone();
         let bundle = Bundle::new(secrets, move |values| {
-            let material = texts.read(values)?;
+            let material = texts.read(values).map_err(|fault| fault.to_string())?;
             match material.validity() {
                 Validity::Ended if serving.load(Ordering::Relaxed) => {
                     Err("tls.certificate: has ended already".to_owned())

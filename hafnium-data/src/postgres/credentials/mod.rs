@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub(crate) use self::keeper::keep;
-use self::pair::Origin;
+pub(super) use self::pair::Origin;
 pub(crate) use self::pair::Pair;
 use self::state::State;
 use super::opener::LoginError;
