@@ -19,6 +19,7 @@
 mod address;
 mod attempts;
 mod capacity;
+mod certificates;
 mod checkouts;
 mod client;
 mod copy;
