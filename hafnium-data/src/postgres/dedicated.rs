@@ -12,7 +12,6 @@ use futures_util::stream::BoxStream;
 use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres as Db, SqlStr};
-use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::doubt::Sent;
@@ -22,6 +21,7 @@ use super::operation::guarded;
 use super::pool::Lease;
 use super::rows;
 use super::statement::Statement;
+use super::tenure::Cut;
 use super::view::View;
 
 /// How long the server may take to forget a session before its connection is closed instead.
@@ -175,7 +175,7 @@ impl Dedicated {
 pub(super) struct Operation<'a> {
     pub(super) link: &'a mut PgConnection,
     pub(super) view: &'a View,
-    cut: CancellationToken,
+    cut: Cut,
     node: String,
 }
 
@@ -190,7 +190,7 @@ impl Operation<'_> {
 
 /// What ends an operation before its reply does.
 pub(super) struct Guard {
-    cut: CancellationToken,
+    cut: Cut,
     node: String,
 }
 
@@ -214,8 +214,8 @@ impl Guard {
     pub(super) async fn unless_cut<T>(&self, own: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
             biased;
-            () = self.cut.cancelled() => {
-                Err(Detail::Cut { node: self.node.clone(), outcome: Outcome::RolledBack }.into())
+            reason = self.cut.made() => {
+                Err(Detail::Cut { node: self.node.clone(), reason, outcome: Outcome::RolledBack }.into())
             }
             value = own => Ok(value),
         }

@@ -68,12 +68,12 @@ pub enum Detail {
         outcome: Outcome,
     },
     /// The connection was cut because its node must no longer be used.
-    #[error(
-        "connection to {node} was cut: the node is deposed, not of this cluster, or the client is closing"
-    )]
+    #[error("connection to {node} was cut: {reason}")]
     Cut {
         /// The node.
         node: String,
+        /// Why: another node is primary, its name has moved, the client is closing, …
+        reason: &'static str,
         /// Whether the statement happened.
         outcome: Outcome,
     },
@@ -163,8 +163,9 @@ impl Detail {
                 waited,
                 outcome: Outcome::Unknown,
             },
-            Self::Cut { node, .. } => Self::Cut {
+            Self::Cut { node, reason, .. } => Self::Cut {
                 node,
+                reason,
                 outcome: Outcome::Unknown,
             },
             other => other,
