@@ -77,6 +77,15 @@ pub enum Detail {
         /// Whether the statement happened.
         outcome: Outcome,
     },
+    /// A write was sent to where only reads were asked for: through `reader()`, in a transaction of `read_only()`, or by a
+    /// handle whose `target_session_attrs` asks for a standby.
+    #[error("a write was sent to {node}, where only reads were asked for: {message}")]
+    ReadOnly {
+        /// The node that refused.
+        node: String,
+        /// Its message.
+        message: String,
+    },
     /// The connection was lost in a transaction, at a time when the outcome of the transaction is known.
     #[error("connection to {node} was lost before COMMIT: {reason}")]
     LostBeforeCommit {
@@ -180,6 +189,7 @@ impl Detail {
             Self::LoginRefused { .. } => (Outcome::NotRun, false, Service, "postgres.login_refused"),
             Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline_exceeded"),
             Self::Cut { outcome, .. } => (*outcome, true, Dependency, "postgres.cut"),
+            Self::ReadOnly { .. } => (Outcome::NotRun, false, Fault::Caller, "postgres.read_only"),
             Self::LostBeforeCommit { .. } => (
                 Outcome::RolledBack,
                 true,
