@@ -130,7 +130,7 @@ async fn a_key_takes_effect_once_and_a_later_call_is_told_so() {
     let refused = read_only
         .exactly_once("c", async |_| -> Result<(), sqlx::Error> { Ok(()) })
         .await;
-    assert_eq!(classify(&refused.unwrap_err()).code(), "postgres.25006");
+    assert_eq!(classify(&refused.unwrap_err()).code(), "postgres.read_only");
 }
 
 #[tokio::test]

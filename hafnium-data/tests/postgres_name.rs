@@ -21,7 +21,7 @@ use faults::mix::Pace;
 use faults::trio::POOL;
 use hafnium_core::Classify;
 use hafnium_core::secret::Secret;
-use hafnium_data::postgres::{Postgres, PostgresSettings, classify};
+use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::referee::{Row, Samples};
 use names::{NAME, NEW, OLD, Rig, address, server_of};
 use tokio::time::Instant;
@@ -60,6 +60,10 @@ async fn a_name_that_moves_is_followed_when_its_time_to_live_is_over_and_the_old
         .unwrap_err();
     println!("cut {:?} after the name moved: {error}", moved.elapsed());
     assert!(!classify(&error).retryable(), "a statement was under way");
+    assert!(
+        matches!(detail(&error), Some(Detail::Cut { reason, .. }) if reason.contains("name has moved")),
+        "{error}"
+    );
     assert!(new.counters().accepted > 0);
 
     // What was on its way through the proxy has arrived.

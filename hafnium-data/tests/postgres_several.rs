@@ -4,9 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
-#[path = "../../hafnium-core/tests/recorded/mod.rs"]
-mod recorded;
-
 use std::time::Duration;
 
 use hafnium_core::secret::Secret;
@@ -15,8 +12,6 @@ use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, detail};
 use hafnium_testkit::postgres::PostgresCluster;
 use sqlx::Row;
 use tokio::time::Instant;
-
-use recorded::Recorded;
 
 async fn start(name: &str, settings: PostgresSettings, cx: &Context) -> Postgres {
     let postgres = Postgres::new(name, settings, cx).unwrap();
@@ -105,56 +100,6 @@ async fn the_server_knows_who_asks_and_for_how_long_it_may_work() {
     let of_url = start("url", PostgresSettings::new(Secret::new(url)), &cx).await;
     assert_eq!(shown(&of_url).await[0], "9s");
     assert_eq!(shown(&of_url).await[2], "of_the_url");
-}
-
-#[tokio::test]
-async fn the_pool_is_measured_by_the_names_that_dashboards_know() {
-    let cluster = PostgresCluster::single().await.unwrap();
-    let recorded = Recorded::new();
-    let cx = recorded.context();
-    let mut settings = PostgresSettings::new(Secret::new(cluster.create_database("ledger").await.unwrap()));
-    settings.max = 1;
-    settings.timeout = "20s".parse().unwrap();
-    let ledger = start("ledger", settings, &cx).await;
-    let value = |name: &str, labels: &[&str]| {
-        let labels = [&["db_client_connection_pool_name=\"ledger\""], labels].concat();
-        recorded
-            .value_with(name, &labels)
-            .map(|value| value.parse::<f64>().unwrap())
-    };
-    let seen = async |name: &str, labels: &[&str], wanted: f64| {
-        let end = Instant::now() + Duration::from_secs(15);
-        while value(name, labels) != Some(wanted) {
-            assert!(
-                Instant::now() < end,
-                "{name}{labels:?}: {:?}",
-                value(name, labels)
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    // One works, one waits, and one gives up.
-    let working = sleep(&ledger, 3.0);
-    let waiting = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        sleep(&ledger, 0.0).await
-    };
-    let watching = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let view = ledger.within(Duration::from_millis(100));
-        assert!(sqlx::query("SELECT 1").execute(&view).await.is_err());
-        seen("db_client_connection_count", &["state=\"used\""], 1.0).await;
-        seen("db_client_connection_pending_requests", &[], 1.0).await;
-    };
-    let (worked, waited, ()) = tokio::join!(working, waiting, watching);
-    worked.unwrap();
-    waited.unwrap();
-    seen("db_client_connection_count", &["state=\"used\""], 0.0).await;
-    seen("db_client_connection_max", &[], 1.0).await;
-    seen("db_client_connection_timeouts_total", &[], 1.0).await;
-    let waits = value("db_client_connection_wait_time_seconds_sum", &[]).unwrap();
-    assert!(waits > 1.0, "{waits} s waited");
-    assert!(value("db_client_connection_create_time_seconds_count", &[]).unwrap() >= 1.0);
 }
 
 #[tokio::test]

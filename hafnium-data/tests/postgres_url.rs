@@ -11,10 +11,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hafnium_core::Context;
 use hafnium_core::health::Health;
 use hafnium_core::secret::Secret;
-use hafnium_data::postgres::{Postgres, PostgresSettings};
+use hafnium_core::{Classify, Context, Fault, Outcome};
+use hafnium_data::postgres::{Detail, MARKERS, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::postgres::PostgresCluster;
 use tokio::time::Instant;
 
@@ -84,7 +84,10 @@ async fn each_value_of_target_session_attrs_goes_where_libpq_would_stay_and_foll
         let written = writes(&postgres).await;
         assert_eq!(written.is_ok(), wanted == &primary, "{attrs}: {written:?}");
         if let Err(error) = written {
-            assert!(error.to_string().contains("read-only"), "{attrs}: {error}");
+            assert!(
+                matches!(detail(&error), Some(Detail::ReadOnly { .. })),
+                "{attrs}: {error}"
+            );
         }
         handles.push((attrs, postgres));
     }
@@ -133,10 +136,15 @@ async fn each_value_of_target_session_attrs_goes_where_libpq_would_stay_and_foll
 }
 
 #[tokio::test]
-async fn a_service_that_only_reads_starts_without_a_primary_and_is_well() {
+async fn a_service_that_only_reads_starts_without_a_primary_is_well_and_refuses_to_write() {
     let cluster = PostgresCluster::builder().start().await.unwrap();
     let url = cluster.create_database("ledger").await.unwrap();
-    cluster.kill9(0).await.unwrap();
+    let session = cluster.connect(0, "ledger").await.unwrap();
+    session.batch_execute("CREATE TABLE t (id int)").await.unwrap();
+    session.batch_execute(MARKERS).await.unwrap();
+    cluster.await_replay().await.unwrap();
+    drop(session);
+    println!("{}", cluster.kill9(0).await.unwrap());
     for attrs in ["any", "read-only", "standby", "prefer-standby"] {
         let cx = Context::standalone();
         cx.health().run(cx.tasks(), cx.metrics());
@@ -159,7 +167,56 @@ async fn a_service_that_only_reads_starts_without_a_primary_and_is_well() {
             assert!(Instant::now() < end, "{attrs}: {:?}", cx.health().report());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        refuses_writes(&postgres, attrs).await;
+        assert!(
+            served_by(&postgres, Duration::from_secs(15)).await.is_ok(),
+            "{attrs}"
+        );
     }
+}
+
+/// Every way to write is refused at once as the caller's mistake: nothing is waited for, repeated or suspected.
+async fn refuses_writes(postgres: &Postgres, attrs: &str) {
+    let begun = Instant::now();
+    let mut refusals = vec![writes(postgres).await];
+    let transaction = postgres.transaction(async |mut tx| {
+        sqlx::query("INSERT INTO t VALUES (1)")
+            .execute(&mut *tx)
+            .await
+            .map(drop)
+    });
+    refusals.push(transaction.await);
+    let once = postgres.exactly_once("key", async |_| -> Result<(), sqlx::Error> { Ok(()) });
+    refusals.push(once.await.map(drop));
+    let mut session = postgres.acquire().await.unwrap();
+    let insert = sqlx::query("INSERT INTO t VALUES (1)").execute(&mut session);
+    refusals.push(insert.await.map(drop));
+    for refusal in refusals {
+        let error = refusal.unwrap_err();
+        assert!(
+            matches!(detail(&error), Some(Detail::ReadOnly { .. })),
+            "{attrs}: {error}"
+        );
+        assert!(error.to_string().contains("cannot execute INSERT"), "{error}");
+        let answer = classify(&error);
+        assert_eq!(
+            (
+                answer.outcome(),
+                answer.fault(),
+                answer.retryable(),
+                answer.code()
+            ),
+            (Outcome::NotRun, Fault::Caller, false, "postgres.read_only"),
+            "{attrs}: {error}"
+        );
+    }
+    let took = begun.elapsed();
+    assert!(
+        took < Duration::from_secs(10),
+        "{attrs}: {took:?} of a limit of 15 s each"
+    );
+    let standbys = &postgres.nodes()[1..];
+    assert!(standbys.iter().all(|node| node.state == "up"), "{standbys:?}");
 }
 
 #[tokio::test]

@@ -278,7 +278,9 @@ impl<'a> Run<'a> {
     async fn open_secrets(&self, deadline: Deadline) -> Result<&'a Config, Ending> {
         let secrets = self.context.secrets();
         self.progress.waits_for("secrets");
-        secrets.open(self.config, deadline).await?;
+        secrets
+            .open_telling(self.config, deadline, &self.progress)
+            .await?;
         secrets.follow(&self.context);
         crate::reload::begin(&self.context, self.loader.clone(), &self.signals, self.telemetry);
         Ok(self.config)

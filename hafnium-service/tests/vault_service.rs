@@ -94,7 +94,7 @@ async fn a_stop_while_secrets_are_fetched_gives_back_what_was_lent() {
 }
 
 #[tokio::test]
-async fn a_start_that_waits_for_vault_is_live_says_so_and_ends_in_time() {
+async fn a_start_that_waits_for_vault_is_live_says_why_and_ends_in_time() {
     let begun = Instant::now();
     let mut service = service()
         .variable("VAULT_ADDR", "http://127.0.0.1:1")
@@ -103,14 +103,21 @@ async fn a_start_that_waits_for_vault_is_live_says_so_and_ends_in_time() {
         .variable("HAFNIUM__START__DEADLINE", "5s")
         .start();
     service.probes("/livez", 200, LIMIT).await;
-    until("the secrets are named", Duration::from_secs(4), async || {
+    let said = until("why they are not there", Duration::from_secs(4), async || {
         let body = service.probe("/startupz?verbose").await.body;
-        match body.contains("[-]secrets failed: waiting for ") {
-            true => Ok(()),
+        match body.contains(" attempts: ") {
+            true => Ok(body),
             false => Err(body),
         }
     })
     .await;
+    assert!(said.contains("[-]secrets failed: waiting for "), "{said}");
+    for key in [
+        "settings.secret_key: vault:",
+        "admin.token: vault:secret/admin#token: ",
+    ] {
+        assert!(said.contains(key), "{said}");
+    }
     // An empty token is that of nobody.
     let guess = get("/config").header("authorization", "Bearer ");
     assert_eq!(guess.send(service.admin).await.unwrap().status, 401);

@@ -5,6 +5,8 @@
 //!   measures all four, one after the other, in a turning order; a ratio is the median over the rounds, and the interval
 //!   printed is that of their middle half.
 //! * The queries: `SELECT $1`, a read by primary key of a table of a million rows, an insert of one row.
+//! * The same ratios with TLS to a host that is a name, whose connections we carry, against TLS to the address and against
+//!   `sqlx::PgPool` with TLS: what following a name costs.
 //!
 //! The targets hold at 64 tasks; the other numbers of tasks are for information. A peer that fails is `n/a`, never a win.
 //! Without `--bench` (as `cargo test` runs it) one short round shows that all answer. With a name behind `--bench`, such as
@@ -17,6 +19,7 @@
 
 mod load;
 mod peers;
+mod tls;
 
 use std::time::Duration;
 
@@ -80,6 +83,8 @@ async fn compare(effort: &Effort, wanted: Option<&str>) -> Figures {
             }
         }
     }
+    drop(peers);
+    tls::compare(&cluster, effort, wanted, &mut figures).await;
     figures
 }
 

@@ -112,15 +112,15 @@ impl Peers {
             .collect();
         println!("the server: {}; {rows} rows to read", settings.join(", "));
         Self {
-            ours: Contender { pool: ours, rows },
-            defaults: Contender { pool: defaults, rows },
-            tuned: Contender { pool: tuned, rows },
-            deadpool: Contender { pool: deadpool, rows },
+            ours: Contender::new(ours, rows),
+            defaults: Contender::new(defaults, rows),
+            tuned: Contender::new(tuned, rows),
+            deadpool: Contender::new(deadpool, rows),
         }
     }
 }
 
-async fn ours(url: &str, connections: u32) -> Postgres {
+pub(crate) async fn ours(url: &str, connections: u32) -> Postgres {
     let mut settings = PostgresSettings::new(Secret::new(url));
     settings.max = connections;
     let postgres = Postgres::connect(settings, &Context::standalone()).await;
@@ -139,6 +139,14 @@ fn deadpool(url: &str, connections: usize) -> deadpool_postgres::Pool {
 }
 
 impl<P> Contender<P> {
+    pub(crate) fn new(pool: P, rows: i64) -> Self {
+        Self { pool, rows }
+    }
+
+    pub(crate) fn pool(&self) -> &P {
+        &self.pool
+    }
+
     /// What is asked for, so that it exists.
     fn key(&self, query: Query, number: i64) -> i64 {
         match query {

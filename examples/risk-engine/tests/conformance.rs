@@ -8,7 +8,7 @@ mod support;
 use std::time::Duration;
 
 use hafnium_testkit::Proxy;
-use hafnium_testkit::conformance::{Conformance, Dependency};
+use hafnium_testkit::conformance::{Conformance, Dependency, State};
 use rig::{LIMIT, Rig};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -35,6 +35,8 @@ async fn the_service_conforms() {
         .variable("HAFNIUM__REDIS__VELOCITY__URL", velocity_url)
         .variable("HAFNIUM__KAFKA__EVENTS__BOOTSTRAP_SERVERS", rig.kafka.bootstrap())
         .route("/scores/pay-0")
+        // Nobody sends that payment, so that its score is waited for in vain.
+        .slow_route("/payments/never?wait_ms=2500")
         .dependency(Dependency::behind("postgres.ledger", &ledger))
         .dependency(Dependency::behind("redis.velocity", &velocity))
         .dependency(
@@ -49,4 +51,9 @@ async fn the_service_conforms() {
         .run()
         .await;
     report.assert_passed();
+    let slow = report
+        .findings
+        .iter()
+        .find(|row| row.what.ends_with("under way at the close"));
+    assert_eq!(slow.map(|row| row.state), Some(State::Passed), "{report}");
 }

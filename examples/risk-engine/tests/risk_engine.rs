@@ -108,10 +108,17 @@ async fn accepted(service: &Service, id: &str) {
 
 async fn a_payment_is_scored_within_its_trace(rig: &Rig, service: &Service) {
     assert_eq!(service.ask(get("/scores/pay-1")).await.status, 404);
+    let asked = service.ask(get("/payments/pay-1?wait_ms=50")).await;
+    assert_eq!(
+        (asked.status, &asked.json()["score"]),
+        (200, &serde_json::Value::Null)
+    );
     let request = post("/payments", JSON, payment("pay-1"));
     let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
     assert_eq!(service.ask(request).await.status, 202);
     let score = scored(service, "pay-1").await;
+    let asked = service.ask(get("/payments/pay-1?wait_ms=5000")).await.json();
+    assert_eq!(asked["score"], score);
     assert_eq!(
         (score["payment_id"].as_str(), score["velocity"].as_i64()),
         (Some("pay-1"), Some(1))

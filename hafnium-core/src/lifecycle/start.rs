@@ -82,6 +82,16 @@ impl Progress {
         }));
     }
 
+    /// Says that what is waited for was tried once more in vain, and why. The reason is shown to whoever reaches the
+    /// operator listener, so it holds no secret.
+    pub fn failed(&self, reason: impl Into<String>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = &mut *waiting {
+            waiting.attempts += 1;
+            waiting.reason = Some(reason.into());
+        }
+    }
+
     /// Says that what was waited for is done.
     pub fn waits_for_nothing(&self) {
         self.set(None);

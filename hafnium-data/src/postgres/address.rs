@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::certificates::Files;
 use super::credentials::refuses;
 use super::resolver::Resolver;
 use super::url::Host;
@@ -30,6 +31,7 @@ pub(crate) enum Spot {
 pub(crate) struct Address {
     name: Option<Named>,
     port: u16,
+    files: Files,
     current: Mutex<Option<Spot>>,
     settled: watch::Sender<bool>,
 }
@@ -58,9 +60,15 @@ impl Address {
                 resolver: resolver.clone(),
             }),
             port: host.port,
+            files: Files::default(),
             current: Mutex::new(None),
             settled: watch::Sender::new(false),
         }
+    }
+
+    /// Logins read `files`.
+    pub(crate) fn reading(self, files: Files) -> Self {
+        Self { files, ..self }
     }
 
     /// All places the node may be at now.
@@ -138,6 +146,11 @@ impl Address {
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
+        let login = self.log_in(options, spot).await;
+        login.map_err(|error| self.files.explain(error))
+    }
+
+    async fn log_in(&self, options: &PgConnectOptions, spot: Spot) -> Result<PgConnection, sqlx::Error> {
         match spot {
             Spot::Written => options.connect().await,
             Spot::At(address) => {

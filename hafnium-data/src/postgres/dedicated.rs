@@ -4,6 +4,7 @@
 //! the bare connection would wait for a frozen server for ever, and a deposed one could acknowledge through it.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -12,16 +13,17 @@ use futures_util::stream::BoxStream;
 use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres as Db, SqlStr};
-use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::doubt::Sent;
 use super::error::{Detail, of_handle};
 use super::handle::Postgres;
 use super::operation::guarded;
-use super::pool::Lease;
+use super::pool::{Lease, Node};
 use super::rows;
+use super::slow::{Rows, Watch};
 use super::statement::Statement;
+use super::tenure::Cut;
 use super::view::View;
 
 /// How long the server may take to forget a session before its connection is closed instead.
@@ -114,8 +116,9 @@ impl Dedicated {
         let Some(lease) = &mut self.lease else {
             unreachable!("only dropping a Dedicated takes its connection")
         };
-        let node = lease.node().label.clone();
+        let node = lease.node().clone();
         if std::mem::replace(&mut self.spent, true) {
+            let node = node.label.clone();
             return Err(Detail::Spent { node }.into());
         }
         Ok(Operation {
@@ -136,7 +139,7 @@ impl Dedicated {
         lease.spoil();
         self.view.client.judge(lease, verdict.as_ref());
         self.spent = lease.is_busy();
-        result
+        result.map_err(|error| self.view.told(&lease.node().label, error, false))
     }
 
     /// Nothing can follow if `failed`.
@@ -144,7 +147,7 @@ impl Dedicated {
         self.spent |= failed;
     }
 
-    async fn run<T>(
+    async fn run<T: Rows>(
         &mut self,
         statement: Statement,
         operation: impl for<'a> FnOnce(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, Error>>,
@@ -152,15 +155,17 @@ impl Dedicated {
         let begun = self.begin()?;
         let deadline = begun.view.deadline();
         let guard = begun.guard();
+        let watch = Watch::new(&begun.view.client.slow, begun.node, statement.text().clone());
         let running = operation(begun.link, statement);
         let result = guard
             .run(deadline, "the reply to a statement", Outcome::Unknown, running)
             .await;
+        watch.ended(result.as_ref().ok().and_then(Rows::rows));
         self.ended(result)
     }
 
     /// Runs a statement whose result is given to the caller as a whole.
-    fn whole<'e, T: Send + 'e>(
+    fn whole<'e, T: Rows + Send + 'e>(
         &'e mut self,
         statement: Result<Statement, Error>,
         operation: impl for<'a> FnOnce(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, Error>>
@@ -175,22 +180,22 @@ impl Dedicated {
 pub(super) struct Operation<'a> {
     pub(super) link: &'a mut PgConnection,
     pub(super) view: &'a View,
-    cut: CancellationToken,
-    node: String,
+    cut: Cut,
+    node: Arc<Node>,
 }
 
 impl Operation<'_> {
     pub(super) fn guard(&self) -> Guard {
         Guard {
             cut: self.cut.clone(),
-            node: self.node.clone(),
+            node: self.node.label.clone(),
         }
     }
 }
 
 /// What ends an operation before its reply does.
 pub(super) struct Guard {
-    cut: CancellationToken,
+    cut: Cut,
     node: String,
 }
 
@@ -214,8 +219,8 @@ impl Guard {
     pub(super) async fn unless_cut<T>(&self, own: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
             biased;
-            () = self.cut.cancelled() => {
-                Err(Detail::Cut { node: self.node.clone(), outcome: Outcome::RolledBack }.into())
+            reason = self.cut.made() => {
+                Err(Detail::Cut { node: self.node.clone(), reason, outcome: Outcome::RolledBack }.into())
             }
             value = own => Ok(value),
         }
@@ -239,7 +244,7 @@ impl Drop for Dedicated {
 }
 
 /// Makes the server forget the session; a connection on which that fails is closed.
-async fn clean(client: std::sync::Arc<Client>, mut lease: Lease) {
+async fn clean(client: Arc<Client>, mut lease: Lease) {
     let (node, cut) = (lease.node().clone(), lease.cut());
     let link = &mut lease.connection().link;
     let forget = async {

@@ -68,14 +68,23 @@ pub enum Detail {
         outcome: Outcome,
     },
     /// The connection was cut because its node must no longer be used.
-    #[error(
-        "connection to {node} was cut: the node is deposed, not of this cluster, or the client is closing"
-    )]
+    #[error("connection to {node} was cut: {reason}")]
     Cut {
         /// The node.
         node: String,
+        /// Why: another node is primary, its name has moved, the client is closing, …
+        reason: &'static str,
         /// Whether the statement happened.
         outcome: Outcome,
+    },
+    /// A write was sent to where only reads were asked for: through `reader()`, in a transaction of `read_only()`, or by a
+    /// handle whose `target_session_attrs` asks for a standby.
+    #[error("a write was sent to {node}, where only reads were asked for: {message}")]
+    ReadOnly {
+        /// The node that refused.
+        node: String,
+        /// Its message.
+        message: String,
     },
     /// The connection was lost in a transaction, at a time when the outcome of the transaction is known.
     #[error("connection to {node} was lost before COMMIT: {reason}")]
@@ -163,8 +172,9 @@ impl Detail {
                 waited,
                 outcome: Outcome::Unknown,
             },
-            Self::Cut { node, .. } => Self::Cut {
+            Self::Cut { node, reason, .. } => Self::Cut {
                 node,
+                reason,
                 outcome: Outcome::Unknown,
             },
             other => other,
@@ -179,6 +189,7 @@ impl Detail {
             Self::LoginRefused { .. } => (Outcome::NotRun, false, Service, "postgres.login_refused"),
             Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline_exceeded"),
             Self::Cut { outcome, .. } => (*outcome, true, Dependency, "postgres.cut"),
+            Self::ReadOnly { .. } => (Outcome::NotRun, false, Fault::Caller, "postgres.read_only"),
             Self::LostBeforeCommit { .. } => (
                 Outcome::RolledBack,
                 true,

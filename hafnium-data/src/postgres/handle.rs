@@ -108,8 +108,8 @@ impl std::fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// The handle of the database `name`, as a component `postgres.<name>`. No I/O: nothing is connected before
-    /// [`Component::start`](hafnium_core::Component::start).
+    /// The handle of the database `name`, as a component `postgres.<name>`. Nothing is connected before
+    /// [`Component::start`](hafnium_core::Component::start); the files of certificates that the URL names are read.
     ///
     /// Registers the shared health check `postgres.<name>`: "can this process reach a primary", or what else the URL
     /// asks for by `target_session_attrs`.
@@ -168,7 +168,9 @@ impl Postgres {
             let measured = NodeInstruments::new(cx.metrics(), name, &label);
             let occupancy = Occupancy::new(cx.metrics(), name, &label, max);
             let id = NodeId(index);
-            let address = Arc::new(Address::new(host, &resolver));
+            let files = target.files(host);
+            files.check().map_err(|error| wrong(&error))?;
+            let address = Arc::new(Address::new(host, &resolver).reading(files));
             let door = Arc::new(Door {
                 node: id,
                 options,

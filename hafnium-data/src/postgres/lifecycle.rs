@@ -47,7 +47,7 @@ impl Component for Postgres {
                 .collect();
             client.stop.cancel();
             for node in client.monitor.nodes() {
-                node.cut();
+                node.cut("the client is closing");
                 node.pool.close();
             }
             client.tracker.close();

@@ -4,9 +4,8 @@
 //! marking it: the unique index lets the second one wait until the transaction of the first has ended, also when the
 //! first one's client is gone and its COMMIT still on the way.
 
-use sqlx::postgres::PgConnection;
-
 use super::error::Detail;
+use super::transaction::Tx;
 
 /// The table of the markers of [`exactly_once`](super::Postgres::exactly_once), for a migration of the service: the
 /// role that serves requests needs no right to create anything, only `SELECT`, `INSERT`, `UPDATE` and, for the
@@ -74,13 +73,16 @@ impl Run {
     }
 }
 
-/// Marks `key` in the open transaction of `link`, once no other transaction that marked it is under way. Gives the run
+/// Marks `key` in the open transaction `tx`, once no other transaction that marked it is under way. Gives the run
 /// that has the key: `run`, or one that committed before.
 ///
 /// # Errors
 /// Those of the server; [`Detail::MarkersMissing`] without the table.
-pub(crate) async fn mark(link: &mut PgConnection, key: Key<'_>, run: Run) -> Result<Run, sqlx::Error> {
-    let marked = sqlx::query_scalar(MARK).bind(key.0).bind(run.0).fetch_one(link);
+pub(crate) async fn mark(tx: &mut Tx, key: Key<'_>, run: Run) -> Result<Run, sqlx::Error> {
+    let marked = sqlx::query_scalar(MARK)
+        .bind(key.0)
+        .bind(run.0)
+        .fetch_one(&mut **tx);
     marked.await.map(Run).map_err(|error| {
         let state = error.as_database_error().and_then(|error| error.code());
         match state.as_deref() {

@@ -19,6 +19,7 @@
 mod address;
 mod attempts;
 mod capacity;
+mod certificates;
 mod check;
 mod checkouts;
 mod client;
@@ -49,6 +50,7 @@ mod resolver;
 mod retention;
 mod route;
 mod rows;
+mod savepoint;
 mod scout;
 mod session;
 mod settings;
@@ -64,6 +66,7 @@ mod transaction;
 mod unguarded;
 mod url;
 mod view;
+mod watched;
 #[cfg(target_os = "linux")]
 mod wire;
 
@@ -76,11 +79,13 @@ pub use listen::{Event, Listener, Lost};
 pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
+pub use savepoint::Savepoint;
 pub use settings::{PostgresSection, PostgresSettings, ReaderFallback};
 pub use token::{PendingToken, Token, TokenError};
-pub use transaction::Tx;
+pub use transaction::{Held, Tx};
 pub use url::UrlError;
 pub use view::View;
+pub use watched::Watched;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guides/postgres.md")]

@@ -219,7 +219,7 @@ impl Monitor {
                     // Each would otherwise have been written, or acknowledged, by a node that must not.
                     instruments.refused.add(node.in_use() as u64);
                 }
-                node.cut();
+                node.cut(reason.as_str());
                 match reason {
                     CutReason::Moved => {
                         tracing::info!(node = node.label, "its name has moved: the old address is left");

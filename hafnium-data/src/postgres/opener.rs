@@ -396,8 +396,9 @@ impl Opener {
         };
         let (link, seal) = tokio::select! {
             biased;
-            () = cut.cancelled() => {
-                Err(LoginError(Arc::new(std::io::Error::other("the node was cut").into())))
+            reason = cut.made() => {
+                let cut = std::io::Error::other(format!("the node was cut: {reason}"));
+                Err(LoginError(Arc::new(cut.into())))
             }
             result = login => result,
         }?;

@@ -6,19 +6,19 @@ use std::pin::{Pin, pin};
 use hafnium_core::{Deadline, Outcome};
 use sqlx::Connection as _;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::error::Detail;
 use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Verdict};
+use super::tenure::Cut;
 
 /// Runs `operation`, which uses the connection of a lease, until `deadline` or a cut. If that comes first the
 /// operation is dropped and its outcome is `otherwise`.
 ///
 /// The cut is looked at first at each poll: what a deposed node answers is never acknowledged.
 pub(crate) async fn guarded<T>(
-    cut: &CancellationToken,
+    cut: &Cut,
     node: &str,
     deadline: Deadline,
     waited_for: &'static str,
@@ -31,7 +31,7 @@ pub(crate) async fn guarded<T>(
 
 /// As [`guarded`], with the alarm of the deadline, which is registered once however much is waited for under it.
 pub(crate) async fn guarded_by<T>(
-    cut: &CancellationToken,
+    cut: &Cut,
     node: &str,
     alarm: Pin<&mut Sleep>,
     waited_for: &'static str,
@@ -41,7 +41,9 @@ pub(crate) async fn guarded_by<T>(
     let begun = Instant::now();
     tokio::select! {
         biased;
-        () = cut.cancelled() => Err(Detail::Cut { node: node.to_owned(), outcome: otherwise }.into()),
+        reason = cut.made() => {
+            Err(Detail::Cut { node: node.to_owned(), reason, outcome: otherwise }.into())
+        }
         result = operation => result,
         () = alarm => {
             Err(Detail::Deadline { waited_for, waited: begun.elapsed(), outcome: otherwise }.into())

@@ -10,12 +10,11 @@ use std::time::Duration;
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::checkouts::{Checkout, Checkouts};
 use super::opener::{Connection, LoginError, Opener};
 use super::reads::Replayed;
-use super::tenure::Tenure;
+use super::tenure::{Cut, Tenure};
 use super::topology::NodeId;
 
 /// A connection that was idle for longer is replaced: what lies between may have forgotten it without a word (AWS
@@ -98,9 +97,9 @@ impl Node {
         last.is_some_and(|last| now.saturating_duration_since(last) <= TOGETHER)
     }
 
-    /// Ends every operation in flight and closes every connection.
-    pub(crate) fn cut(&self) {
-        self.tenure.cut();
+    /// Ends every operation in flight, with `reason` in its error, and closes every connection.
+    pub(crate) fn cut(&self, reason: &'static str) {
+        self.tenure.cut(reason);
         self.sweep();
     }
 
@@ -160,8 +159,8 @@ impl Lease {
         &self.node
     }
 
-    /// The token that ends operations on this connection.
-    pub(crate) fn cut(&self) -> CancellationToken {
+    /// What ends operations on this connection.
+    pub(crate) fn cut(&self) -> Cut {
         self.peek().pass.cut().clone()
     }
 
@@ -189,9 +188,9 @@ impl Lease {
         }
     }
 
-    /// The connection for an operation that begins now, and the token that ends it. Until [`Lease::settle`] the lease is
+    /// The connection for an operation that begins now, and what ends it. Until [`Lease::settle`] the lease is
     /// busy.
-    pub(crate) fn begin(&mut self) -> (&mut PgConnection, &CancellationToken) {
+    pub(crate) fn begin(&mut self) -> (&mut PgConnection, &Cut) {
         let Connection { link, pass, .. } = self.connection();
         (link, pass.cut())
     }

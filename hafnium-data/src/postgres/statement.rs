@@ -6,10 +6,39 @@ use sqlx::{Execute, Postgres, SqlStr};
 
 use super::error::Detail;
 
+/// The text of a statement, with whatever values stand in it, and what kind of statement it is.
+#[derive(Clone)]
+pub(crate) struct Text {
+    sql: SqlStr,
+    /// Arguments came with it.
+    parameterised: bool,
+}
+
+impl Text {
+    pub(crate) fn as_str(&self) -> &str {
+        self.sql.as_str()
+    }
+
+    /// Whether the server makes a plan for it.
+    pub(crate) fn has_plan(&self) -> bool {
+        let word = after_comments(self.as_str())
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .next()
+            .unwrap_or_default();
+        let planned = ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE"];
+        !self.is_script() && planned.iter().any(|one| word.eq_ignore_ascii_case(one))
+    }
+
+    fn is_script(&self) -> bool {
+        let text = self.as_str().trim_end().trim_end_matches(';');
+        !self.parameterised && text.contains(';')
+    }
+}
+
 /// What was given to the executor, kept for as long as it may have to be repeated.
 #[derive(Clone)]
 pub(crate) struct Statement {
-    sql: SqlStr,
+    text: Text,
     arguments: Option<PgArguments>,
     persistent: bool,
     prepared: Option<PgStatement>,
@@ -45,8 +74,10 @@ impl Statement {
         let prepared = query.statement().cloned();
         let persistent = query.persistent();
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        let parameterised = arguments.is_some();
+        let sql = query.sql();
         Ok(Self {
-            sql: query.sql(),
+            text: Text { sql, parameterised },
             arguments,
             persistent,
             prepared,
@@ -55,31 +86,20 @@ impl Statement {
     }
 
     fn without_control(self) -> Result<Self, sqlx::Error> {
-        if self.is_script() || !controls_transaction(self.sql.as_str()) {
+        if self.is_script() || !controls_transaction(self.text.as_str()) {
             Ok(self)
         } else {
             Err(Detail::TransactionControl.into())
         }
     }
 
-    /// The text, with whatever values stand in it.
-    pub(crate) fn text(&self) -> &str {
-        self.sql.as_str()
-    }
-
-    /// Whether the server makes a plan for it.
-    pub(crate) fn has_plan(&self) -> bool {
-        let word = after_comments(self.text())
-            .split(|c: char| !c.is_ascii_alphabetic())
-            .next()
-            .unwrap_or_default();
-        let planned = ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE"];
-        !self.is_script() && planned.iter().any(|one| word.eq_ignore_ascii_case(one))
+    pub(crate) fn text(&self) -> &Text {
+        &self.text
     }
 
     /// Whether it takes more than one message, so that a pooler may send the second one elsewhere.
     pub(crate) fn is_prepared(&self) -> bool {
-        self.arguments.is_some() || self.described
+        self.text.parameterised || self.described
     }
 
     /// The same without a name on the server, where another client would meet it.
@@ -93,8 +113,7 @@ impl Statement {
     /// Whether this may be several statements at once. A script can hold its own BEGIN and COMMIT, so that an error
     /// says nothing of the statements before it, and its connection may be left in a transaction.
     pub(crate) fn is_script(&self) -> bool {
-        let text = self.sql.as_str().trim_end().trim_end_matches(';');
-        self.arguments.is_none() && text.contains(';')
+        self.text.is_script()
     }
 }
 
@@ -150,7 +169,7 @@ pub(crate) fn block_comment(sql: &str) -> usize {
 
 impl<'q> Execute<'q, Postgres> for Statement {
     fn sql(self) -> SqlStr {
-        self.sql
+        self.text.sql
     }
 
     fn statement(&self) -> Option<&PgStatement> {

@@ -7,6 +7,7 @@
 use hafnium_core::config::Environment;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::certificates::Files;
 use super::url::UrlError;
 
 /// What a URL says of TLS.
@@ -84,6 +85,26 @@ impl Tls {
         }
         options
     }
+
+    /// The files that a login needs: the authority's only where the server's certificate is checked.
+    pub(crate) fn files(&self, socket: bool) -> Files {
+        let root = match self.mode {
+            _ if socket => return Files::default(),
+            None | Some(PgSslMode::Disable) => return Files::default(),
+            Some(PgSslMode::VerifyCa | PgSslMode::VerifyFull) => self.root_cert.as_deref(),
+            Some(_) => None,
+        };
+        let named = [
+            ("sslrootcert", root),
+            ("sslcert", self.cert.as_deref()),
+            ("sslkey", self.key.as_deref()),
+        ];
+        Files::new(
+            named
+                .into_iter()
+                .filter_map(|(parameter, path)| Some((parameter, path?))),
+        )
+    }
 }
 
 fn refuse<T>(parameter: &'static str, reason: &'static str) -> Result<T, UrlError> {
@@ -130,6 +151,13 @@ pub(crate) fn advice(error: &sqlx::Error) -> Option<&'static str> {
             "switch it on there; or, where nobody else can read what is sent, say sslmode=disable in the URL (the default \
              outside environment dev is verify-full)",
         )
+    } else if says("received fatal alert") {
+        Some(
+            "the server refuses the client's certificate: sslcert in the URL must name one that is valid and of an authority \
+             that the server trusts",
+        )
+    } else if says("KeyMismatch") {
+        Some("the key of sslkey is not that of the certificate in sslcert")
     } else if says("UnknownIssuer") {
         Some(
             "its authority is not trusted: name the file with the authority's certificate as sslrootcert in the URL (of \

@@ -16,9 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::PgConnection;
-use sqlx::{
-    AssertSqlSafe, Connection as _, Either, Executor as _, Postgres as Db, SqlSafeStr as _, Transaction,
-};
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, SqlSafeStr as _};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
@@ -27,10 +25,12 @@ use super::error::{Detail, detail, find, of_transaction, raw_loss, verdict, with
 use super::operation::{forget_statements, guarded};
 use super::pool::{Lease, Node};
 use super::pooled::Opening;
+use super::savepoint::Savepoint;
 use super::sqlstate::{Consequence, Stage, Verdict};
 use super::token::{PendingToken, Token};
 use super::topology::NodeId;
 use super::view::{ReadOnly, View};
+use super::watched::Watched;
 
 /// In a transaction of which a statement had failed, the first part fails with 25P02. COMMIT alone would be answered
 /// ROLLBACK as a success, which sqlx does not tell from a commit (measured).
@@ -43,17 +43,43 @@ type Slot = Arc<Mutex<Option<Lease>>>;
 
 /// An open transaction, given to the closure of [`transaction`](super::Postgres::transaction).
 ///
-/// Dereferences to [`PgConnection`]: `.execute(&mut *tx)`. The library begins and ends the transaction; dropping the
-/// `Tx` only says that the closure is done with it. It must be gone when the closure's future ends: one that was kept
-/// can't be committed, and the transaction is rolled back ([`Detail::TxKept`](super::Detail::TxKept)).
+/// Dereferences to an executor: `.execute(&mut *tx)`, see [`Watched`]; and through it to [`PgConnection`], for functions
+/// that want one. The library begins and ends the transaction; dropping the `Tx` only says that the closure is done with
+/// it. It must be gone when the closure's future ends: one that was kept can't be committed, and the transaction is
+/// rolled back ([`Detail::TxKept`](super::Detail::TxKept)).
 ///
 /// [`savepoint`](Self::savepoint) is a transaction within it, [`token`](Self::token) tells replicas that have what it
 /// wrote.
 pub struct Tx {
-    /// Taken by `drop` alone.
-    lease: Option<Lease>,
+    connection: Watched<Held>,
     slot: Slot,
     token: PendingToken,
+}
+
+/// The connection of a [`Tx`], which goes back to the library with it.
+pub struct Held {
+    /// Taken by dropping the `Tx` alone.
+    lease: Option<Lease>,
+}
+
+impl Deref for Held {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match &self.lease {
+            Some(lease) => &lease.peek().link,
+            None => unreachable!("only dropping a Tx takes its connection"),
+        }
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match &mut self.lease {
+            Some(lease) => &mut lease.connection().link,
+            None => unreachable!("only dropping a Tx takes its connection"),
+        }
+    }
 }
 
 impl Tx {
@@ -83,7 +109,7 @@ impl Tx {
 
     /// The node that it is open on.
     pub(crate) fn node(&self) -> &str {
-        self.lease.as_ref().map_or("", |lease| &lease.node().label)
+        &self.connection.node().label
     }
 
     /// The token of this transaction, without asking for it.
@@ -92,7 +118,8 @@ impl Tx {
     }
 
     /// A transaction within the transaction: rolled back to here unless its own `commit` is called, which keeps it as a
-    /// part of the whole and makes nothing lasting by itself. A `begin` of sqlx on the `Tx` is the same.
+    /// part of the whole and makes nothing lasting by itself. A `begin` of sqlx on the `Tx` is the same, without a word of
+    /// its slow statements.
     ///
     /// It is also how a statement may fail without the whole: after an error the server refuses everything up to the
     /// savepoint's end, and goes on from there. Dropped, it is rolled back with the next statement of the `Tx`.
@@ -117,34 +144,28 @@ impl Tx {
     /// Those of the server.
     ///
     /// Cancel-safety: dropping the future leaves the transaction to its end; do not go on with the `Tx` after it.
-    pub async fn savepoint(&mut self) -> Result<Transaction<'_, Db>, sqlx::Error> {
-        self.deref_mut().begin().await
+    pub async fn savepoint(&mut self) -> Result<Savepoint<'_>, sqlx::Error> {
+        self.connection.savepoint().await
     }
 }
 
 impl Deref for Tx {
-    type Target = PgConnection;
+    type Target = Watched<Held>;
 
-    fn deref(&self) -> &PgConnection {
-        match &self.lease {
-            Some(lease) => &lease.peek().link,
-            None => unreachable!("only dropping a Tx takes its connection"),
-        }
+    fn deref(&self) -> &Watched<Held> {
+        &self.connection
     }
 }
 
 impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        match &mut self.lease {
-            Some(lease) => &mut lease.connection().link,
-            None => unreachable!("only dropping a Tx takes its connection"),
-        }
+    fn deref_mut(&mut self) -> &mut Watched<Held> {
+        &mut self.connection
     }
 }
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = self.lease.take();
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = self.connection.link.lease.take();
     }
 }
 
@@ -259,8 +280,9 @@ impl View {
 
         let slot = Slot::default();
         let token = PendingToken::default();
+        let held = Held { lease: Some(lease) };
         let tx = Tx {
-            lease: Some(lease),
+            connection: Watched::new(held, self.clone(), node.clone()),
             slot: slot.clone(),
             token: token.clone(),
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hafnium_core::config::{Duration as WrittenDuration, Environment};
 use sqlx::postgres::PgConnectOptions;
 
+use super::certificates::Files;
 use super::parameter;
 use super::session::{Balance, SessionAttrs};
 use super::tls::Tls;
@@ -57,6 +58,17 @@ pub enum UrlError {
         parameter: &'static str,
         /// What is accepted, or why it can't be kept.
         reason: &'static str,
+    },
+    /// A file that a parameter names is not there, or is not what it is for.
+    #[error("url: parameter \"{parameter}\": {path} {reason}")]
+    #[non_exhaustive]
+    File {
+        /// The parameter.
+        parameter: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
     },
 }
 
@@ -134,6 +146,11 @@ impl Target {
             _ => return parameter::harmless(key, &value).unwrap_or_else(|| Err(parameter::refusal(key))),
         }
         Ok(())
+    }
+
+    /// The files that a login to `host` needs.
+    pub(crate) fn files(&self, host: &Host) -> Files {
+        self.tls.files(host.name.starts_with('/'))
     }
 
     /// Whether it names settings of the server.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::attempts::{Attempts, Repeatable};
 use super::client::Client;
 use super::doubt::Sent;
-use super::error::{classify, of_handle, verdict};
+use super::error::{Detail, classify, of_handle, verdict};
 use super::operation::guarded_by;
 use super::route::Destination;
 use super::slow::{Rows, Took};
@@ -134,6 +134,15 @@ impl View {
     /// begun `READ ONLY`: a primary that refuses a statement on its own is none any more.
     pub(crate) fn verdict(&self, error: &sqlx::Error, in_transaction: bool) -> Verdict {
         let verdict = verdict(error, Stage::Statement);
+        if self.refuses_by_rights(error, &verdict, in_transaction) {
+            verdict.by_rights()
+        } else {
+            verdict
+        }
+    }
+
+    /// Whether `error` refuses a write where only reads were asked for.
+    fn refuses_by_rights(&self, error: &sqlx::Error, verdict: &Verdict, in_transaction: bool) -> bool {
         let state = error.as_database_error().and_then(|error| error.code());
         let literal = state.is_some_and(|state| state == "25006");
         let by_rights = match self.destination {
@@ -144,10 +153,20 @@ impl View {
                 in_transaction && self.read_only == ReadOnly::Yes && literal
             }
         };
-        if by_rights && verdict.refuses_writes() {
-            verdict.by_rights()
-        } else {
-            verdict
+        by_rights && verdict.refuses_writes()
+    }
+
+    /// `error` of a statement on `node` as its caller gets it. The server's word for a write that was refused where
+    /// only reads were asked for is also its word for a failover, which may be tried again.
+    pub(crate) fn told(&self, node: &str, error: sqlx::Error, in_transaction: bool) -> sqlx::Error {
+        let verdict = verdict(&error, Stage::Statement);
+        match error.as_database_error() {
+            Some(refusal) if self.refuses_by_rights(&error, &verdict, in_transaction) => Detail::ReadOnly {
+                node: node.to_owned(),
+                message: refusal.message().to_owned(),
+            }
+            .into(),
+            _ => error,
         }
     }
 
@@ -219,6 +238,10 @@ impl View {
                 None => break result,
             }
         };
+        let result = match &last {
+            Some((node, _)) => result.map_err(|error| self.told(&node.label, error, false)),
+            None => result,
+        };
         let all = started.elapsed();
         let failed = result.as_ref().err().map(|error| classify(error).outcome());
         self.client.instruments.ended(all, failed);
@@ -226,7 +249,8 @@ impl View {
             let ran = last.as_ref().map_or(Duration::ZERO, |(_, ran)| *ran);
             let rows = result.as_ref().ok().and_then(Rows::rows);
             let node = last.as_ref().map(|(node, _)| node);
-            self.client.slow.tell(&statement, node, Took { all, ran }, rows);
+            let took = Took { all, ran };
+            self.client.slow.tell(statement.text(), node, took, rows);
         }
         result
     }

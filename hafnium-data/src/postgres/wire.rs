@@ -6,7 +6,6 @@
 //! between that connection and an abstract Unix socket, which is no file and which nobody else can name in time. TLS
 //! runs through it from end to end; what is carried is sealed.
 
-use std::io;
 use std::net::SocketAddr;
 
 use sqlx::ConnectOptions;
@@ -49,22 +48,37 @@ pub(crate) async fn log_in(
     tokio::spawn(async move {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
+        let answers = carry(from_server, to_client);
+        tokio::pin!(answers);
         tokio::select! {
-            _ = carry(from_client, to_server) => {}
-            _ = carry(from_server, to_client) => {}
+            _ = &mut answers => {}
+            ended = carry(from_client, to_server) => if ended == Ended::Receiver {
+                // A server that is gone: what it said last, such as why it refuses TLS, is still to be read.
+                answers.await;
+            }
         }
     });
     logging_in.await
 }
 
+/// Which end of a direction was closed or lost first.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Sender,
+    Receiver,
+}
+
 /// Carries bytes until either end is closed.
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Ended {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let bytes = from.read(&mut buffer).await?;
-        if bytes == 0 {
-            return Ok(());
+        match from.read(&mut buffer).await {
+            Ok(0) | Err(_) => return Ended::Sender,
+            Ok(bytes) => {
+                if to.write_all(&buffer[..bytes]).await.is_err() {
+                    return Ended::Receiver;
+                }
+            }
         }
-        to.write_all(&buffer[..bytes]).await?;
     }
 }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use hafnium_core::{Classify, Outcome};
-use hafnium_data::postgres::{Detail, classify, detail};
+use hafnium_core::secret::Secret;
+use hafnium_core::{Classify, Context, Fault, Outcome, StartError};
+use hafnium_data::postgres::{Detail, NodeStatus, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::Proxy;
 use hafnium_testkit::postgres::{PostgresCluster, Session};
 use hafnium_testkit::process::ProcessState;
@@ -58,6 +59,30 @@ pub(crate) fn cases() -> Vec<Case> {
             "surfaced; no other host is tried with it, node left alone",
             Made::Server,
             no_login,
+        ),
+        Case::new(
+            "3D000",
+            "the database is not there at the start",
+            "not run",
+            "the start fails as an error of the configuration, with the server's words",
+            Made::Server,
+            no_database,
+        ),
+        Case::new(
+            "3D000",
+            "the database was dropped",
+            "not run",
+            "surfaced at the deadline with the server's words; asked for with pauses, and used again once it is there",
+            Made::Server,
+            dropped_database,
+        ),
+        Case::new(
+            "3D000",
+            "in reply to a login, while the probe's session goes on",
+            "not run",
+            "surfaced, node left alone",
+            Made::Peer("a server drops no database in which there is a session"),
+            database_refused_to_the_pool,
         ),
     ]
 }
@@ -191,4 +216,71 @@ async fn wrong_password() {
 async fn no_login() {
     let change = |role: &str| format!("ALTER ROLE {role} NOLOGIN");
     refused_for_good("nologin", change, "28000").await;
+}
+
+async fn no_database() {
+    let url = shared().await.url("nowhere");
+    let begun = Instant::now();
+    let started = Postgres::connect(PostgresSettings::new(Secret::new(url)), &Context::standalone()).await;
+    let error = started.unwrap_err();
+    assert!(matches!(error, StartError::Configuration { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("database \"nowhere\" does not exist (3D000)") && text.contains("url"),
+        "{text}"
+    );
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}: not the limit of 5 s");
+}
+
+async fn dropped_database() {
+    let cluster = shared().await;
+    let place = Place::new("dropped").await;
+    let session = cluster.connect(0, "postgres").await.unwrap();
+    let drop = format!("DROP DATABASE {} WITH (FORCE)", place.database);
+    session.batch_execute(&drop).await.unwrap();
+    let state = || place.postgres.nodes()[0].clone();
+    let end = Instant::now() + Duration::from_secs(10);
+    let gone = |node: &NodeStatus| node.failure.as_ref().is_some_and(|seen| seen.contains("3D000"));
+    while state().state != "down" || !gone(&state()) {
+        assert!(Instant::now() < end, "{:?}", state());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before = place.counts();
+    let view = place.postgres.within(Duration::from_millis(500));
+    let error = act(&view, "00000", 0).await.unwrap_err();
+    assert!(matches!(detail(&error), Some(Detail::NoNode { .. })), "{error}");
+    assert!(error.to_string().contains("does not exist (3D000)"), "{error}");
+    assert_eq!(classify(&error).outcome(), Outcome::NotRun);
+    let after = place.counts();
+    assert_eq!((after.not_run, after.unknown_outcomes), (before.not_run + 1, 0));
+
+    cluster.create_database(&place.database).await.unwrap();
+    let view = place.postgres.read_only();
+    sqlx::query("SELECT 1").execute(&view).await.unwrap();
+}
+
+async fn database_refused_to_the_pool() {
+    let server = SocketAddr::from(([127, 0, 0, 1], shared().await.port(0)));
+    let peer = Peer::before(server).await;
+    let place = Place::via("nodatabase", peer.address()).await;
+    let before = place.counts();
+    peer.refuse_login("3D000");
+    let error = act(&place.postgres, "00000", 0).await.unwrap_err();
+    assert!(peer.is_done());
+    assert!(
+        matches!(detail(&error), Some(Detail::LoginRefused { state, .. }) if state == "3D000"),
+        "{error}"
+    );
+    let answer = classify(&error);
+    assert_eq!(
+        (answer.outcome(), answer.fault(), answer.retryable()),
+        (Outcome::NotRun, Fault::Service, false)
+    );
+    let after = place.counts();
+    assert_eq!(
+        (after.not_run, after.suspected),
+        (before.not_run + 1, before.suspected)
+    );
+    assert_eq!(place.calls().await, 0);
 }

@@ -39,6 +39,14 @@ pub(crate) fn cases() -> Vec<Case> {
             read_only_by_setting,
         ),
         Case::new(
+            "25006",
+            "a write where only reads were asked for: reader(), a transaction of read_only(), target_session_attrs=standby",
+            "not run",
+            "connection kept, node left alone, surfaced as the caller's mistake (postgres.read_only)",
+            Made::Server,
+            write_of_a_reader,
+        ),
+        Case::new(
             "40001",
             "a read conflicts with the replay of a standby",
             "rolled back",
@@ -123,6 +131,45 @@ async fn read_only_by_setting() {
         .sees(expected, async |postgres| act(postgres, "00000", 0).await)
         .await;
     assert_eq!(code(&refused.unwrap_err()), "postgres.25006");
+}
+
+async fn write_of_a_reader() {
+    let place = Place::new("reader").await;
+    let expected = Expected {
+        outcome: Some(Outcome::NotRun),
+        retries: 0,
+        suspected: false,
+        kept: true,
+    };
+    let refused = place
+        .sees(expected, async |postgres| {
+            let view = postgres.read_only();
+            view.transaction(async |mut tx| act(&mut *tx, "00000", 0).await)
+                .await
+        })
+        .await;
+    assert_eq!(code(&refused.unwrap_err()), "postgres.read_only");
+    assert_eq!(place.calls().await, 0);
+
+    let cluster = PostgresCluster::builder().standbys(1).start().await.unwrap();
+    let database = unique("standby");
+    let url = cluster.create_database(&database).await.unwrap();
+    let session = cluster.connect(0, &database).await.unwrap();
+    session.batch_execute("CREATE TABLE t (id int)").await.unwrap();
+    cluster.await_replay().await.unwrap();
+    let url = format!("{url}?target_session_attrs=standby");
+    let place = Place::at(&url, database, session, |_| {}).await;
+    for view in [
+        place.postgres.within(Duration::from_secs(5)),
+        place.postgres.reader(),
+    ] {
+        let refused = place
+            .sees(expected, async |_| {
+                sqlx::query("INSERT INTO t VALUES (1)").execute(&view).await
+            })
+            .await;
+        assert_eq!(code(&refused.unwrap_err()), "postgres.read_only");
+    }
 }
 
 /// The primary empties a table again and again; a standby that replays that ends the reads of it.

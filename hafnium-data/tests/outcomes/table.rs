@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Case, capacity, commit, logins, losses, roles, sessions, stale, statements, timeouts};
 
 /// The rows, each with its signals. A signal without a case is a failure, and a case without a signal here is too.
-const ROWS: [&[&str]; 25] = [
+const ROWS: [&[&str]; 26] = [
     &["refused, unreachable, DNS, TLS failure before start-up; handshake over budget"],
     &["failure before the first byte of the request was written"],
     &["EOF / reset / time-out after bytes were written"],
@@ -26,6 +26,7 @@ const ROWS: [&[&str]; 25] = [
     &["53100", "53200", "58030", "58000"],
     &["55P03"],
     &["28P01", "28000"],
+    &["3D000"],
     &["26000", "42P05", "0A000"],
     &["25P02"],
     &["COMMIT answered ROLLBACK"],
@@ -35,7 +36,7 @@ const ROWS: [&[&str]; 25] = [
 ];
 
 /// Those that a real server must have made by its own cause.
-const BY_A_SERVER: [&str; 20] = [
+const BY_A_SERVER: [&str; 21] = [
     "57P01",
     "57P03",
     "57014",
@@ -46,6 +47,7 @@ const BY_A_SERVER: [&str; 20] = [
     "53300",
     "55P03",
     "28P01",
+    "3D000",
     "26000",
     "42P05",
     "0A000",

@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::deadline::Deadline;
 use crate::health::{Check, Registration};
+use crate::lifecycle::Progress;
 
 pub use self::open::OpenError;
 pub use self::report::SecretReport;
@@ -99,6 +100,21 @@ impl Secrets {
     /// [`OpenError::Refused`] with every key whose secret is missing, denied or of no use, and whatever the checks of
     /// the configuration say of the values; [`OpenError::Unavailable`] when a source could not be reached in time.
     pub async fn open(&self, config: &Config, deadline: Deadline) -> Result<(), OpenError> {
+        self.open_telling(config, deadline, &Progress::new()).await
+    }
+
+    /// As [`Secrets::open`], and says in `progress`, which waits for it, why the last try came to nothing.
+    ///
+    /// Cancel-safety: as there.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_telling(
+        &self,
+        config: &Config,
+        deadline: Deadline,
+        progress: &Progress,
+    ) -> Result<(), OpenError> {
         let pending: Vec<_> = config.pending().into_iter().map(|one| one.key).collect();
         if self.shared.inner().following {
             let late = |key| (key, "nothing fetches it: it came after the start".to_owned());
@@ -115,7 +131,7 @@ impl Secrets {
             .filter_map(|entry| self.shared.keeper(entry))
             .collect();
         let some = !keepers.is_empty();
-        let failed = open::fetch(keepers.iter().collect(), deadline).await;
+        let failed = open::fetch(keepers.iter().collect(), deadline, progress).await;
         let refused = failed
             .iter()
             .any(|(_, error)| error.kind != super::provider::FetchErrorKind::Unavailable);
@@ -127,11 +143,8 @@ impl Secrets {
             return Err(config.refuse(reasons.collect()).into());
         }
         if !failed.is_empty() {
-            let reasons = failed
-                .iter()
-                .map(|(keeper, error)| format!("{}: {error}", keeper.entry.keys().join(", ")));
             return Err(OpenError::Unavailable {
-                reason: reasons.collect::<Vec<_>>().join("; "),
+                reason: open::reasons(&failed),
             });
         }
         self.shared.inner().entries = entries;

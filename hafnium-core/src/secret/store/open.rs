@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::keeper::Keeper;
 use crate::config::ConfigError;
 use crate::deadline::Deadline;
+use crate::lifecycle::Progress;
 use crate::secret::provider::{FetchError, FetchErrorKind};
 
 /// How long one question of the start may take: a place that is silent leaves time for another try.
@@ -28,8 +29,12 @@ pub enum OpenError {
 /// Fetches the first value of each. Those whose source can't be reached are tried again until `deadline`; the first
 /// round in which a source refuses is the last, so that everything it can tell is told at once.
 ///
-/// Gives what failed: all of one kind, refusals before what was out of reach.
-pub(super) async fn fetch(mut pending: Vec<&Keeper>, deadline: Deadline) -> Vec<(&Keeper, FetchError)> {
+/// Gives what failed: all of one kind, refusals before what was out of reach. `progress` says why it takes long.
+pub(super) async fn fetch<'a>(
+    mut pending: Vec<&'a Keeper>,
+    deadline: Deadline,
+    progress: &Progress,
+) -> Vec<(&'a Keeper, FetchError)> {
     let mut attempts = 0;
     loop {
         let limit = LIMIT.min(deadline.remaining());
@@ -50,6 +55,7 @@ pub(super) async fn fetch(mut pending: Vec<&Keeper>, deadline: Deadline) -> Vec<
         if deadline.remaining() <= delay {
             return unavailable;
         }
+        progress.failed(reasons(&unavailable));
         for (keeper, error) in &unavailable {
             tracing::warn!(
                 secret = keeper.entry.keys().join(", "),
@@ -60,6 +66,14 @@ pub(super) async fn fetch(mut pending: Vec<&Keeper>, deadline: Deadline) -> Vec<
         tokio::time::sleep(delay).await;
         pending = unavailable.into_iter().map(|(keeper, _)| keeper).collect();
     }
+}
+
+/// The keys, their references and what was seen, on one line.
+pub(super) fn reasons(failed: &[(&Keeper, FetchError)]) -> String {
+    let reasons = failed
+        .iter()
+        .map(|(keeper, error)| format!("{}: {error}", keeper.entry.keys().join(", ")));
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 /// 1 s doubled per failed round up to 4 s; a source is asked at most once a second.

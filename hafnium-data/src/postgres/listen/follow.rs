@@ -80,7 +80,7 @@ impl Follower {
         loop {
             let heard = tokio::select! {
                 biased;
-                () = cut.cancelled() => Err("its node is no longer the primary".to_owned()),
+                reason = cut.made() => Err(format!("its node was cut: {reason}")),
                 Ok(_) = snapshots.wait_for(|snapshot| snapshot.writer.is_ok_and(|writer| writer != id)) => {
                     Err("another node is the primary".to_owned())
                 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement};
 use sqlx::{Describe, Postgres as Db};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::plan::Plans;
 use super::pool::Node;
 use super::settings::PostgresSettings;
-use super::statement::Statement;
+use super::statement::Text;
 
 /// Watches for slow statements of one database.
 pub(crate) struct SlowStatements {
@@ -49,14 +50,8 @@ impl SlowStatements {
     }
 
     /// Tells of a statement that ran on `node`, if it got that far.
-    pub(crate) fn tell(
-        &self,
-        statement: &Statement,
-        node: Option<&Arc<Node>>,
-        took: Took,
-        rows: Option<u64>,
-    ) {
-        let text = text::without_values(statement.text());
+    pub(crate) fn tell(&self, statement: &Text, node: Option<&Arc<Node>>, took: Took, rows: Option<u64>) {
+        let text = text::without_values(statement.as_str());
         tracing::warn!(
             database = self.database,
             node = node.map(|node| node.label.as_str()),
@@ -72,11 +67,48 @@ impl SlowStatements {
         }
     }
 
-    /// Tells of a transaction. Its statements went straight to its connection, so that their texts are not known here.
+    /// Tells of a transaction as a whole: the waits, the statements, and what the closure did between them.
     pub(crate) fn tell_transaction(&self, took: Duration) {
         if self.is_slow(took) {
             let took_ms = milliseconds(took);
             tracing::warn!(database = self.database, took_ms, "slow transaction");
+        }
+    }
+}
+
+/// A statement that runs on a connection which its caller has already. Dropped, it is told of if it was slow: so is one
+/// that was given up.
+pub(crate) struct Watch<'a> {
+    slow: &'a SlowStatements,
+    node: Arc<Node>,
+    text: Text,
+    begun: Instant,
+    rows: Option<u64>,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(slow: &'a SlowStatements, node: Arc<Node>, text: Text) -> Self {
+        Self {
+            slow,
+            node,
+            text,
+            begun: Instant::now(),
+            rows: None,
+        }
+    }
+
+    /// The reply was read to its end, about that many rows as far as is known.
+    pub(crate) fn ended(mut self, rows: Option<u64>) {
+        self.rows = rows;
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let ran = self.begun.elapsed();
+        if self.slow.is_slow(ran) {
+            let took = Took { all: ran, ran };
+            self.slow.tell(&self.text, Some(&self.node), took, self.rows);
         }
     }
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::super::pool::Node;
-use super::super::statement::Statement;
+use super::super::statement::Text;
 use super::text;
 
 /// Between two plans of a database: each takes a login.
@@ -36,13 +37,17 @@ impl Plans {
     }
 
     /// Has the plan of `statement` told, unless one was asked for a moment ago.
-    pub(super) fn explain(&self, database: &str, node: &Arc<Node>, statement: &Statement) {
+    pub(super) fn explain(&self, database: &str, node: &Arc<Node>, statement: &Text) {
+        // A statement that was given up may be dropped anywhere.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         if !statement.has_plan() || !self.is_due() {
             return;
         }
         let (database, node) = (database.to_owned(), node.clone());
-        let sql = statement.text().trim_end().trim_end_matches(';').to_owned();
-        self.tracker.spawn(async move {
+        let sql = statement.as_str().trim_end().trim_end_matches(';').to_owned();
+        let asking = async move {
             let shown = text::without_values(&sql);
             match tokio::time::timeout(LIMIT, ask(&node, &sql)).await {
                 Ok(Ok(lines)) => {
@@ -64,7 +69,8 @@ impl Plans {
                 }
                 Err(_) => tracing::debug!(database, "no plan of a slow statement within {LIMIT:?}"),
             }
-        });
+        };
+        self.tracker.spawn_on(asking, &runtime);
     }
 
     fn is_due(&self) -> bool {

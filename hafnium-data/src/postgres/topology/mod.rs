@@ -51,6 +51,18 @@ pub(crate) enum CutReason {
     Moved,
 }
 
+impl CutReason {
+    /// For the error of an operation that was cut.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Deposed => "another node is primary with a higher timeline",
+            Self::SplitBrain => "two servers say primary with the same timeline",
+            Self::WrongCluster => "it belongs to another cluster",
+            Self::Moved => "its name has moved to another address",
+        }
+    }
+}
+
 /// Why there is no writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoWriter {
