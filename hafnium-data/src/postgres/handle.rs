@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,11 +12,12 @@ use sqlx::ConnectOptions;
 use tokio_util::task::TaskTracker;
 
 use super::address::Address;
+use super::checks::{check, name_servers, named};
 use super::client::{Client, Reads};
 use super::credentials::Credentials;
 use super::exactly_once::Done;
-use super::instruments::{Instruments, NodeInstruments};
-use super::monitor::{Monitor, NodeStatus};
+use super::instruments::{Instruments, NodeInstruments, SplitInstruments};
+use super::monitor::Monitor;
 use super::occupancy::Occupancy;
 use super::opener::Opener;
 use super::pool::Node;
@@ -28,9 +28,10 @@ use super::retention::Retention;
 use super::route::Destination;
 use super::settings::PostgresSettings;
 use super::slow::SlowStatements;
+use super::status::NodeStatus;
 use super::tenure::Tenure;
 use super::token::Token;
-use super::topology::NodeId;
+use super::topology::{NoWriter, NodeId, Split};
 use super::transaction::Tx;
 use super::url::{Target, milliseconds};
 use super::view::View;
@@ -124,6 +125,7 @@ impl Postgres {
             .and_then(|target| target.settled(environment))
             .map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let named = named(&settings, &target).map_err(|reason| wrong(&reason))?;
         let credentials = Credentials::new(&component, &settings, cx.metrics(), name);
         let credentials = Arc::new(credentials.map_err(|reason| wrong(&reason))?);
 
@@ -187,6 +189,8 @@ impl Postgres {
         let monitor = Arc::new(Monitor::new(
             nodes,
             instruments,
+            SplitInstruments::new(cx.metrics(), name),
+            named.map(NodeId),
             warm,
             settings.max_lag.get(),
             target.attrs,
@@ -366,55 +370,13 @@ fn register(
         let met = sought.is_met(&snapshot);
         let status = match (snapshot.writer, credentials.trouble()) {
             (_, Some(trouble)) if met => Status::Degraded(trouble),
+            (Ok(_), None) if met && snapshot.split == Split::Decided => {
+                Status::Degraded(format!("{}: split_brain_primary decides", NoWriter::SplitBrain))
+            }
             (_, None) if met => Status::Up,
             (Err(reason), _) if sought == Destination::Writer => Status::Down(reason.to_string()),
             _ => Status::Down(format!("no {} is reachable", sought.wanted())),
         };
         async move { status }
     })
-}
-
-/// What the schema can't say of the settings.
-fn check(settings: &PostgresSettings, target: &Target) -> Result<(), String> {
-    if settings.max == 0 {
-        return Err("max: must be at least 1".to_owned());
-    }
-    if settings.timeout.get().is_zero() || settings.connect_timeout.get().is_zero() {
-        return Err("timeout and connect_timeout: must be longer than 0s".to_owned());
-    }
-    if !settings.prepared_statements && target.sets_options() {
-        return Err(
-            "url: parameter \"options\": with prepared_statements = false there is a pooler, which does not pass them on; \
-             use ALTER ROLE … SET instead"
-                .to_owned(),
-        );
-    }
-    let retention = settings.marker_retention.get();
-    if !retention.is_zero() && retention <= settings.timeout.get() {
-        return Err(
-            "marker_retention: must be longer than timeout, or 0s to keep markers for ever".to_owned(),
-        );
-    }
-    for (index, host) in target.hosts.iter().enumerate() {
-        if target.hosts[..index].contains(host) {
-            return Err(format!("url: {host} is named twice"));
-        }
-    }
-    Ok(())
-}
-
-/// The name servers of the settings, with the port of DNS where they name none.
-fn name_servers(settings: &PostgresSettings) -> Result<Vec<SocketAddr>, String> {
-    let server = |text: &String| {
-        let address = text.parse::<SocketAddr>().ok();
-        address
-            .or_else(|| Some(SocketAddr::new(text.parse().ok()?, 53)))
-            .ok_or_else(|| {
-                format!(
-                    "resolver: \"{text}\" is no address of a name server; accepted: an IP address, or one with a port \
-                     such as \"10.0.0.2:53\" or \"[::1]:53\""
-                )
-            })
-    };
-    settings.resolver.iter().map(server).collect()
 }

@@ -89,6 +89,11 @@ pub struct PostgresSettings {
     /// their deadline, so that reads never burden the primary.
     #[serde(default)]
     pub reader_fallback: ReaderFallback,
+    /// The node to believe in a split brain, such as `"b:5432"`, which must be one of the URL; default none. Without it
+    /// nobody takes writes while two servers say primary with the same timeline. It says nothing at any other time; take
+    /// it out when the other server is gone or a standby again.
+    #[serde(default)]
+    pub split_brain_primary: Option<String>,
     /// For how long a key of `exactly_once` is remembered; default 168 h (a week). Older markers are deleted in small
     /// batches by every process that uses it. Must be longer than `timeout`; `0s` keeps them for ever.
     #[serde(default = "defaults::marker_retention")]
@@ -167,6 +172,7 @@ impl PostgresSettings {
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),
+            split_brain_primary: None,
             marker_retention: defaults::marker_retention(),
             migration_timeout: defaults::migration_timeout(),
         }

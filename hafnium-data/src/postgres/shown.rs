@@ -5,7 +5,8 @@ use std::sync::{Arc, Weak};
 use hafnium_core::topology::{Node, NodeState, Pool, Registration, Topology, View};
 
 use super::credentials::Credentials;
-use super::monitor::{Monitor, NodeStatus};
+use super::monitor::Monitor;
+use super::status::NodeStatus;
 
 /// Shows the nodes that `monitor` watches, for as long as it lives.
 pub(crate) fn register(
