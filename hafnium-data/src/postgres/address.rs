@@ -92,6 +92,11 @@ impl Address {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the node was found at `address` last.
+    pub(crate) fn is_at(&self, address: IpAddr, port: u16) -> bool {
+        self.port == port && self.current() == Some(Spot::At(address))
+    }
+
     /// The probe found the node at `spot`: logins go there from now on.
     pub(crate) fn found_at(&self, spot: Spot) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(spot);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
+use hafnium_core::metrics::Metrics;
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
 use sqlx::ConnectOptions;
@@ -28,6 +29,7 @@ use super::retention::Retention;
 use super::route::Destination;
 use super::settings::PostgresSettings;
 use super::slow::SlowStatements;
+use super::sources::Patroni;
 use super::status::NodeStatus;
 use super::tenure::Tenure;
 use super::token::Token;
@@ -88,6 +90,9 @@ pub(crate) struct Shared {
     pub(crate) settings: PostgresSettings,
     pub(crate) view: View,
     pub(crate) probes: Mutex<Option<Vec<Probe>>>,
+    pub(crate) patroni: Mutex<Option<Patroni>>,
+    pub(crate) name: String,
+    pub(crate) metrics: Metrics,
     /// A panic of a prober ends the service.
     pub(crate) tasks: Tasks,
     _check: Registration,
@@ -126,6 +131,7 @@ impl Postgres {
             .map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
         let named = named(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let patroni = Patroni::new(&component, &settings.patroni).map_err(|reason| wrong(&reason))?;
         let credentials = Credentials::new(&component, &settings, cx.metrics(), name);
         let credentials = Arc::new(credentials.map_err(|reason| wrong(&reason))?);
 
@@ -219,6 +225,9 @@ impl Postgres {
                 settings,
                 view: View::new(Arc::new(client)),
                 probes: Mutex::new(Some(probes)),
+                patroni: Mutex::new(patroni),
+                name: name.to_owned(),
+                metrics: cx.metrics().clone(),
                 tasks: cx.tasks().clone(),
                 _check: check,
                 _shown: shown,

@@ -15,6 +15,7 @@ use super::pool::Node;
 use super::probe::Probe;
 use super::route::Leader;
 use super::session::SessionAttrs;
+use super::sources::Hints;
 use super::status::role;
 use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Split, Tempo, Topology};
 
@@ -42,6 +43,7 @@ pub(crate) struct Monitor {
     split: SplitInstruments,
     warm: usize,
     topology: Mutex<Topology>,
+    pub(crate) hints: Hints,
     snapshot: watch::Sender<Snapshot>,
     /// Counts the panics, so that sleeping probers wake.
     alarm: watch::Sender<u64>,
@@ -70,6 +72,7 @@ impl Monitor {
             split,
             warm,
             topology: Mutex::new(topology),
+            hints: Hints::default(),
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
@@ -144,7 +147,7 @@ impl Monitor {
             .node(id)
             .and_then(|node| node.failure())
             .map(|failure| failure.kind);
-        topology.tempo(Instant::now()).pause(kind)
+        topology.tempo_of(id, Instant::now()).pause(kind)
     }
 
     /// Sleeping probers ask now.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -216,6 +217,11 @@ impl Opener {
             Ok(result) => result,
             Err(_) => Err(LoginError(Arc::new(sqlx::Error::WorkerCrashed))),
         }
+    }
+
+    /// Whether the node was found at `address` last.
+    pub(crate) fn is_at(&self, address: IpAddr, port: u16) -> bool {
+        self.door.address.is_at(address, port)
     }
 
     /// What `login`, which logs in once, makes of a connection of its own, outside the pool.

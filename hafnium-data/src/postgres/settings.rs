@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::environment::LIBPQ;
+use super::sources::PatroniSettings;
 
 /// The settings of one database.
 ///
@@ -94,6 +95,9 @@ pub struct PostgresSettings {
     /// it out when the other server is gone or a standby again.
     #[serde(default)]
     pub split_brain_primary: Option<String>,
+    /// Patroni's REST API, as a hint of which node to ask.
+    #[serde(default)]
+    pub patroni: PatroniSettings,
     /// For how long a key of `exactly_once` is remembered; default 168 h (a week). Older markers are deleted in small
     /// batches by every process that uses it. Must be longer than `timeout`; `0s` keeps them for ever.
     #[serde(default = "defaults::marker_retention")]
@@ -173,6 +177,7 @@ impl PostgresSettings {
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),
             split_brain_primary: None,
+            patroni: PatroniSettings::default(),
             marker_retention: defaults::marker_retention(),
             migration_timeout: defaults::migration_timeout(),
         }

@@ -24,7 +24,13 @@ pub(crate) fn register(
 }
 
 fn view(monitor: &Monitor, credentials: &Credentials) -> View {
-    let view = View::new().nodes(monitor.statuses().iter().map(node));
+    let unnamed = monitor.unnamed();
+    let unnamed = unnamed
+        .iter()
+        .map(|(member, said)| Node::new(member.label()).detail(said));
+    let view = View::new()
+        .nodes(monitor.statuses().iter().map(node))
+        .nodes(unnamed);
     match monitor.watch().borrow().writer {
         Ok(_) => match credentials.trouble() {
             Some(trouble) => view.trouble(trouble),

@@ -68,6 +68,8 @@ pub(crate) enum NoWriter {
     SplitBrain,
 }
 
+/// For how long a node is asked eagerly because it is expected to become the primary.
+const EXPECTATION: Duration = Duration::from_secs(10);
 /// For how long a panic may last.
 const PANIC_LIMIT: Duration = Duration::from_secs(30);
 
@@ -83,6 +85,8 @@ pub(crate) struct Topology {
     /// The node that the operator believes in a split brain.
     named: Option<NodeId>,
     panic_since: Option<Instant>,
+    /// Who is said to become the primary, and since when.
+    expected: Option<(NodeId, Instant)>,
     failover: Failover,
     lag: Lag,
     /// Whether a node that can be read from is enough to be calm.
@@ -99,6 +103,7 @@ impl Topology {
             split: false,
             named: None,
             panic_since: Some(now),
+            expected: None,
             failover: Failover::default(),
             lag: Lag::new(max_lag),
             content: false,
@@ -204,6 +209,24 @@ impl Topology {
             Some(since) if now.saturating_duration_since(since) <= PANIC_LIMIT => Tempo::Panic,
             Some(_) => Tempo::Worn,
         }
+    }
+
+    /// A source that may be wrong says that the node is the primary now. Whether it has to be asked.
+    pub(crate) fn expect(&mut self, id: NodeId, now: Instant) -> bool {
+        let news = self.writer() != Ok(id);
+        if news {
+            self.expected = Some((id, now));
+        }
+        news
+    }
+
+    /// How eagerly to probe one node at `now`: as in a panic while it is expected to become the primary.
+    pub(crate) fn tempo_of(&self, id: NodeId, now: Instant) -> Tempo {
+        let expected = self.expected.is_some_and(|(expected, since)| {
+            let says_so = self.node(id).is_some_and(|node| node.timeline().is_some());
+            expected == id && !says_so && now.saturating_duration_since(since) <= EXPECTATION
+        });
+        if expected { Tempo::Panic } else { self.tempo(now) }
     }
 
     /// What is known of one node.
