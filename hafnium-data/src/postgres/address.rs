@@ -145,7 +145,8 @@ impl Address {
                 let silent = format!("no answer to the login within {budget:?}");
                 Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
             };
-            let login = tokio::time::timeout(budget, self.log_in_at(options, spot, &login)).await;
+            let login = Box::pin(self.log_in_at(options, spot, &login));
+            let login = tokio::time::timeout(budget, login).await;
             match login.unwrap_or_else(|_| silent()) {
                 Ok(link) => return Ok(link),
                 // Another address would say the same, and the account might get locked.
@@ -163,7 +164,7 @@ impl Address {
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
         let login = |options: PgConnectOptions| async move { options.connect().await };
-        self.log_in_at(options, spot, &login).await
+        Box::pin(self.log_in_at(options, spot, &login)).await
     }
 
     /// Where the node was found last, or else wherever it may be.

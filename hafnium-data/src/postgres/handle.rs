@@ -91,7 +91,7 @@ pub(crate) struct Shared {
     pub(crate) view: View,
     pub(crate) probes: Mutex<Option<Vec<Probe>>>,
     pub(crate) patroni: Mutex<Option<Patroni>>,
-    pub(crate) name: String,
+    pub(crate) database: String,
     pub(crate) metrics: Metrics,
     /// A panic of a prober ends the service.
     pub(crate) tasks: Tasks,
@@ -226,7 +226,7 @@ impl Postgres {
                 view: View::new(Arc::new(client)),
                 probes: Mutex::new(Some(probes)),
                 patroni: Mutex::new(patroni),
-                name: name.to_owned(),
+                database: name.to_owned(),
                 metrics: cx.metrics().clone(),
                 tasks: cx.tasks().clone(),
                 _check: check,

@@ -11,6 +11,7 @@
 //! * [`Postgres::reader_after`] reads what a transaction wrote from a replica that has it, told by a [`Token`].
 //! * [`Postgres::acquire`] gives a session of one's own, with COPY; [`Postgres::listen`] follows the primary and tells when it
 //!   was deaf; what can't be guarded is named so ([`Postgres::unguarded_pool`]).
+//! * [`Postgres::consult`] takes hints from a [`TopologySource`], such as Patroni.
 //! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
 //!
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during

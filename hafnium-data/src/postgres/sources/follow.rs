@@ -70,7 +70,7 @@ impl Postgres {
     /// ```
     pub fn consult(&self, source: impl TopologySource) {
         let client = self.client();
-        let instruments = SourceInstruments::new(&self.shared.metrics, &self.shared.name, source.name());
+        let instruments = SourceInstruments::new(&self.shared.metrics, &self.shared.database, source.name());
         let following = follow(Arc::new(source), instruments, client.monitor.clone());
         let stop = client.stop.clone();
         let following = async move {

@@ -1,8 +1,9 @@
 //! Which node takes writes, decided from what the probes saw. Pure: time is passed in, actions come out.
 //!
 //! Invariant: a node is the writer only if it said so itself after every evidence against it, no node of the cluster
-//! ever showed a higher timeline, and no other server shows the same one. A thawed or resurrected primary still
-//! believes in itself and a standby may even follow it; only the higher timeline of the promoted node tells the truth.
+//! ever showed a higher timeline, and no other server shows the same one, unless the operator named this one. A thawed or
+//! resurrected primary still believes in itself and a standby may even follow it, which is no reader then; only the
+//! higher timeline of the promoted node tells the truth. What others say of a node changes when it is asked, and nothing else.
 
 mod failover;
 mod lag;
