@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use hafnium_core::config::{Live, Loader, Sources};
 use hafnium_core::health::Registry;
 use hafnium_core::lifecycle::{State, Watch};
 use hafnium_core::propagation::Propagation;
@@ -478,6 +479,53 @@ async fn reads_go_to_the_replica_with_the_least_under_way() {
     }
     let expected: BTreeMap<i32, u32> = [(trio.port(1), 4), (trio.port(2), 4)].into();
     assert_eq!(served, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_stay_in_the_own_zone_while_a_replica_there_is_near_enough() {
+    let config = Loader::new("reads")
+        .environment(Some("dev"))
+        .sources(Sources::none())
+        .set("zone=b")
+        .load()
+        .unwrap();
+    let cx = Context::standalone().with_config(Live::new(config));
+    let cluster = PostgresCluster::builder()
+        .standbys(2)
+        .synchronous(Synchronous::Off)
+        .start()
+        .await
+        .unwrap();
+    let url = cluster.create_database("ledger").await.unwrap();
+    let mut settings = PostgresSettings::new(Secret::new(url));
+    settings.timeout = hafnium_core::config::Duration::from_secs(20);
+    settings.rw_wait = hafnium_core::config::Duration::from_secs(10);
+    settings.zones = ["a", "a", "b"].map(str::to_owned).into();
+    let postgres = Postgres::connect(settings.clone(), &cx).await.unwrap();
+    sqlx::query("CREATE TABLE t (id int PRIMARY KEY)")
+        .execute(&postgres)
+        .await
+        .unwrap();
+    cluster.await_replay().await.unwrap();
+    let trio = Trio { cluster, postgres };
+    trio.reads_from(&[2]).await;
+    let token = write(&trio.postgres, 1).await;
+    assert_eq!(
+        read(&trio.postgres.reader_after(token), 1).await,
+        (trio.port(2), true)
+    );
+    assert_eq!(trio.postgres.nodes()[2].zone.as_deref(), Some("b"));
+    println!("{}", trio.cluster.kill9(2).await.unwrap());
+    trio.reads_from(&[1]).await;
+    println!("{}", trio.cluster.kill9(1).await.unwrap());
+    trio.reads_from(&[0]).await;
+
+    settings.zones.pop();
+    let error = Postgres::new("ledger", settings, &cx).unwrap_err().to_string();
+    assert!(
+        error.contains("zones: expected one for each of the 3 hosts"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

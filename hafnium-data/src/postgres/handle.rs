@@ -37,6 +37,7 @@ use super::topology::{NoWriter, NodeId, Split};
 use super::transaction::Tx;
 use super::url::{Target, milliseconds};
 use super::view::View;
+use super::zones::Zones;
 
 /// One database of several nodes: writes go to whichever is the primary, without a restart and without a login.
 ///
@@ -131,6 +132,8 @@ impl Postgres {
             .map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
         let named = named(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let zones = (cx.config().current().place().zone, settings.zones.clone());
+        let zones = Zones::new(zones.0, zones.1, target.hosts.len()).map_err(|reason| wrong(&reason))?;
         let patroni = Patroni::new(&component, &settings.patroni).map_err(|reason| wrong(&reason))?;
         let credentials = Credentials::new(&component, &settings, cx.metrics(), name);
         let credentials = Arc::new(credentials.map_err(|reason| wrong(&reason))?);
@@ -192,7 +195,7 @@ impl Postgres {
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;
-        let monitor = Arc::new(Monitor::new(
+        let monitor = Monitor::new(
             nodes,
             instruments,
             SplitInstruments::new(cx.metrics(), name),
@@ -200,7 +203,8 @@ impl Postgres {
             warm,
             settings.max_lag.get(),
             target.attrs,
-        ));
+        );
+        let monitor = Arc::new(monitor.placed(zones));
         let sought = target.attrs.destination();
         let check = register(&component, &monitor, &credentials, sought, cx);
         let shown = super::shown::register(&component, &monitor, &credentials, cx.topology());

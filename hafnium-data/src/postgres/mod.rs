@@ -69,6 +69,7 @@ mod url;
 mod view;
 #[cfg(target_os = "linux")]
 mod wire;
+mod zones;
 
 pub use capacity::Capacity;
 pub use dedicated::Dedicated;

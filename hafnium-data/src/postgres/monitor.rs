@@ -18,6 +18,7 @@ use super::session::SessionAttrs;
 use super::sources::Hints;
 use super::status::role;
 use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Split, Tempo, Topology};
+use super::zones::Zones;
 
 /// Between an answer and the next question, at least.
 const BREATH: Duration = Duration::from_millis(1);
@@ -44,6 +45,7 @@ pub(crate) struct Monitor {
     warm: usize,
     topology: Mutex<Topology>,
     pub(crate) hints: Hints,
+    pub(crate) zones: Zones,
     snapshot: watch::Sender<Snapshot>,
     /// Counts the panics, so that sleeping probers wake.
     alarm: watch::Sender<u64>,
@@ -73,6 +75,7 @@ impl Monitor {
             warm,
             topology: Mutex::new(topology),
             hints: Hints::default(),
+            zones: Zones::default(),
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
@@ -84,6 +87,11 @@ impl Monitor {
             alarm: watch::Sender::new(0),
             panicking: AtomicBool::new(true),
         }
+    }
+
+    /// With what is known of where the nodes stand.
+    pub(crate) fn placed(self, zones: Zones) -> Self {
+        Self { zones, ..self }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {

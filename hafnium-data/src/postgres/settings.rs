@@ -90,6 +90,10 @@ pub struct PostgresSettings {
     /// their deadline, so that reads never burden the primary.
     #[serde(default)]
     pub reader_fallback: ReaderFallback,
+    /// The zone of each host of the URL, in its order, such as `["eu-west-1a", "eu-west-1b", ""]` (empty: not known); default
+    /// none. Of the replicas that are near enough, those in the service's own `zone` are read from where there are any.
+    #[serde(default)]
+    pub zones: Vec<String>,
     /// The node to believe in a split brain, such as `"b:5432"`, which must be one of the URL; default none. Without it
     /// nobody takes writes while two servers say primary with the same timeline. It says nothing at any other time; take
     /// it out when the other server is gone or a standby again.
@@ -176,6 +180,7 @@ impl PostgresSettings {
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),
+            zones: Vec::new(),
             split_brain_primary: None,
             patroni: PatroniSettings::default(),
             marker_retention: defaults::marker_retention(),

@@ -20,6 +20,8 @@ pub struct NodeStatus {
     pub state: &'static str,
     /// The timeline on which the node says it is primary.
     pub timeline: Option<u32>,
+    /// The zone that `zones` says it stands in.
+    pub zone: Option<String>,
     /// How far a standby is behind the primary, if that is known.
     pub lag: Option<Duration>,
     /// Connections in use by operations.
@@ -86,6 +88,7 @@ impl Monitor {
                         Phase::Down => "down",
                     },
                     timeline: state.and_then(|state| state.timeline()),
+                    zone: self.zones.of(node.id).map(str::to_owned),
                     lag: topology.lag_of(node.id, now),
                     in_use: node.in_use(),
                     idle: node.idle(),
