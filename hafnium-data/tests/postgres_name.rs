@@ -21,12 +21,14 @@ use faults::mix::Pace;
 use faults::trio::POOL;
 use hafnium_core::Classify;
 use hafnium_core::secret::Secret;
-use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, classify, detail};
+use hafnium_data::postgres::{Detail, Event, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::referee::{Row, Samples};
 use names::{NAME, NEW, OLD, Rig, address, server_of};
+use sqlx::postgres::PgPoolOptions;
 use tokio::time::Instant;
 
 const TTL: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_name_that_moves_is_followed_when_its_time_to_live_is_over_and_the_old_address_is_cut() {
@@ -190,6 +192,88 @@ async fn a_name_that_nobody_knows_is_named_by_the_error() {
         error.contains("resolver: \"dns.example\"") && error.contains("10.0.0.2:53"),
         "{error}"
     );
+}
+
+/// The system knows nothing of the name.
+async fn others_follow_the_name_too(rig: Rig) {
+    let postgres = rig.connect().await;
+    let mut listener = postgres.listen(["news"]).await.unwrap();
+    let pool = postgres
+        .unguarded_pool(PgPoolOptions::new().max_connections(3).acquire_timeout(LONG))
+        .await
+        .unwrap();
+    let served = async || -> i32 {
+        let one = sqlx::query_scalar("SELECT 1").fetch_one(&pool);
+        tokio::time::timeout(LONG, one).await.unwrap().unwrap()
+    };
+    assert_eq!(served().await, 1);
+    let notify = async |text: &str| {
+        sqlx::query("SELECT pg_notify('news', $1)")
+            .bind(text)
+            .execute(&postgres.idempotent())
+            .await
+            .unwrap();
+    };
+    notify("before").await;
+    let event = tokio::time::timeout(LONG, listener.recv()).await.unwrap();
+    assert!(matches!(event, Some(Event::Notification(news)) if news.payload() == "before"));
+
+    let new = rig.proxy(NEW, 0);
+    rig.names.set(NAME, [address(NEW)], TTL);
+    let event = tokio::time::timeout(LONG, listener.recv()).await.unwrap();
+    println!("{event:?}");
+    assert!(matches!(event, Some(Event::Lost(_))), "{event:?}");
+    notify("after").await;
+    let event = tokio::time::timeout(LONG, listener.recv()).await.unwrap();
+    assert!(matches!(event, Some(Event::Notification(news)) if news.payload() == "after"));
+    // What the pool has open goes on; what it opens then goes where the name leads.
+    let before = (new.counters().accepted, rig.old.counters().accepted);
+    let (one, two) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    assert!(new.counters().accepted > before.0);
+    assert_eq!(rig.old.counters().accepted, before.1);
+    drop((one, two));
+    assert_eq!(served().await, 1);
+
+    // A pool that is dropped leaves no socket behind.
+    let sockets = || std::fs::read_to_string("/proc/net/unix").unwrap();
+    let listens = || sockets().lines().any(|line| line.contains(&*pool_socket(&pool)));
+    assert!(listens(), "{}", sockets());
+    let socket = pool_socket(&pool);
+    pool.close().await;
+    drop(pool);
+    let end = Instant::now() + LONG;
+    while sockets().lines().any(|line| line.contains(&*socket)) {
+        assert!(Instant::now() < end, "{}", sockets());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// As `/proc/net/unix` shows an abstract socket.
+fn pool_socket(pool: &sqlx::PgPool) -> String {
+    let options = pool.connect_options();
+    let directory = options.get_socket().unwrap().display().to_string();
+    directory.replace('\0', "@")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_and_unguarded_pools_ask_the_same_name_servers() {
+    let _alone = figures::alone().await;
+    others_follow_the_name_too(Rig::single("sslmode=disable", TTL).await).await;
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_and_unguarded_pools_check_the_name_of_the_server() {
+    let _alone = figures::alone().await;
+    let authority = certificates::Authority::new("others");
+    let parameters = format!("sslmode=verify-full&sslrootcert={}", authority.file());
+    let rig = Rig::single(&parameters, TTL).await;
+    let signed = authority.sign(&[NAME]);
+    rig.cluster
+        .offer_tls(0, &signed.certificate, &signed.key)
+        .await
+        .unwrap();
+    others_follow_the_name_too(rig).await;
 }
 
 /// F12 in one mode of TLS: one run in `cargo test`, many where figures are wanted.

@@ -13,8 +13,10 @@ mod recorded;
 mod told;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use hafnium_core::config::{Live, Loader, Sources};
 use hafnium_core::health::Registry;
 use hafnium_core::lifecycle::{State, Watch};
 use hafnium_core::propagation::Propagation;
@@ -90,6 +92,56 @@ impl Trio {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+impl Trio {
+    /// A position of a server's log.
+    async fn position(&self, node: usize, of: &str) -> i64 {
+        let session = self.cluster.connect(node, "ledger").await.unwrap();
+        let position = format!("SELECT ({of} - '0/0')::bigint");
+        session.query_one(&position, &[]).await.unwrap().get(0)
+    }
+
+    /// Much log.
+    async fn churn(&self, node: usize) {
+        let session = self.cluster.connect(node, "ledger").await.unwrap();
+        session
+            .batch_execute("CREATE TABLE IF NOT EXISTS churn (x int); INSERT INTO churn SELECT generate_series(1, 20000)")
+            .await
+            .unwrap();
+    }
+
+    /// The second node takes the place of the first, which freezes and thaws, and which the third goes on following.
+    /// Returns what was written to the second. Then the nodes of `churned` write much log, one after the other, the
+    /// first as the last: its standby is past all that was returned.
+    async fn deposed_and_followed(&self, churned: &[usize]) -> Vec<(i32, Token)> {
+        let cluster = &self.cluster;
+        println!("{}", cluster.freeze(0).unwrap());
+        println!("{}", cluster.promote(1).await.unwrap());
+        let mut tokens = Vec::new();
+        for id in 0..10 {
+            tokens.push((id, write(&self.postgres, id).await));
+        }
+        println!("{}", cluster.thaw(0).await.unwrap());
+        for node in churned {
+            self.churn(*node).await;
+        }
+        let last = tokens.last().unwrap().1.to_string();
+        let last = i64::from_str_radix(last.rsplit('-').next().unwrap(), 16).unwrap();
+        let end = Instant::now() + LONG;
+        while self.position(2, "pg_last_wal_replay_lsn()").await <= last {
+            assert!(
+                Instant::now() < end,
+                "the standby does not follow the deposed primary"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if churned.len() > 1 {
+            let replayed = self.position(2, "pg_last_wal_replay_lsn()").await;
+            assert!(replayed < self.position(1, "pg_current_wal_lsn()").await);
+        }
+        tokens
     }
 }
 
@@ -268,46 +320,14 @@ async fn a_token_of_another_cluster_is_refused_and_one_of_a_later_timeline_waits
 /// The other standby goes on following the deposed primary. Its position is past the token's, on another history.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_of_a_deposed_primary_serves_no_token_of_the_new_one() {
-    let trio = trio(|settings| settings.rw_wait = hafnium_core::config::Duration::from_millis(50)).await;
-    let (cluster, postgres) = (&trio.cluster, &trio.postgres);
-    println!("{}", cluster.freeze(0).unwrap());
-    println!("{}", cluster.promote(1).await.unwrap());
-    let tokens: Vec<(i32, Token)> = {
-        let mut tokens = Vec::new();
-        for id in 0..10 {
-            tokens.push((id, write(postgres, id).await));
-        }
-        tokens
-    };
-    println!("{}", cluster.thaw(0).await.unwrap());
-    let position = async |node: usize, of: &str| -> i64 {
-        let session = cluster.connect(node, "ledger").await.unwrap();
-        let position = format!("SELECT ({of} - '0/0')::bigint");
-        session.query_one(&position, &[]).await.unwrap().get(0)
-    };
-    let churn = async |node: usize| {
-        let session = cluster.connect(node, "ledger").await.unwrap();
-        session
-            .batch_execute("CREATE TABLE IF NOT EXISTS churn (x int); INSERT INTO churn SELECT generate_series(1, 20000)")
-            .await
-            .unwrap();
-    };
-    churn(0).await;
-    let last = tokens.last().unwrap().1.to_string();
-    let last = i64::from_str_radix(last.rsplit('-').next().unwrap(), 16).unwrap();
-    let end = Instant::now() + LONG;
-    while position(2, "pg_last_wal_replay_lsn()").await <= last {
-        assert!(
-            Instant::now() < end,
-            "the standby does not follow the deposed primary"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    // The new primary gets past it, so that to a look at positions alone it is a replica that is a little behind.
-    churn(1).await;
-    churn(1).await;
-    let replayed = position(2, "pg_last_wal_replay_lsn()").await;
-    assert!(replayed > last && replayed < position(1, "pg_current_wal_lsn()").await);
+    let trio = trio(|settings| {
+        settings.rw_wait = hafnium_core::config::Duration::from_millis(50);
+        settings.max_lag = hafnium_core::config::Duration::from_secs(60);
+    })
+    .await;
+    let postgres = &trio.postgres;
+    // Nobody tells the timeline of the standby, and it was never seen ahead of the new primary.
+    let tokens = trio.deposed_and_followed(&[1, 1, 1, 0]).await;
     trio.reads_from(&[2]).await;
     for (id, token) in tokens {
         let (port, seen) = read(&postgres.reader(), id).await;
@@ -319,6 +339,72 @@ async fn a_standby_of_a_deposed_primary_serves_no_token_of_the_new_one() {
         assert!(seen, "stale: {id} was read from {port}");
         assert_eq!(port, trio.port(1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_shows_that_it_follows_a_deposed_primary_is_never_read_from() {
+    let trio = trio(|settings| settings.max_lag = hafnium_core::config::Duration::from_secs(60)).await;
+    let (cluster, postgres) = (&trio.cluster, &trio.postgres);
+    let session = cluster.connect(0, "ledger").await.unwrap();
+    let grant = format!("GRANT pg_read_all_stats TO {}", cluster.user());
+    session.batch_execute(&grant).await.unwrap();
+    cluster.await_replay().await.unwrap();
+    // Asked once more with the rights.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let ended = AtomicBool::new(false);
+    let reading = async {
+        let mut served = 0;
+        while !ended.load(Relaxed) {
+            let promoted = postgres.nodes()[1].role == "primary";
+            let port = port_after(&postgres.reader(), Duration::ZERO).await.unwrap();
+            assert!(!promoted || port != trio.port(2), "{:?}", postgres.nodes());
+            served += u32::from(promoted);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        served
+    };
+    let failing = async {
+        let tokens = trio.deposed_and_followed(&[1, 1, 1, 0]).await;
+        // To a look at positions alone it is a replica that is a little behind.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        ended.store(true, Relaxed);
+        tokens
+    };
+    let (served, tokens) = tokio::join!(reading, failing);
+    println!("{served} reads since the promotion");
+    assert!(served > 100, "{served}");
+    assert_eq!(postgres.nodes()[2].role, "diverged");
+    for (id, _) in tokens {
+        let (port, seen) = read(&postgres.reader(), id).await;
+        assert!(seen && port == trio.port(1), "read {id} from {port}");
+    }
+    // Made again from the new primary it is a replica again.
+    println!("{}", cluster.rejoin_as_standby(2).await.unwrap());
+    trio.reads_from(&[2]).await;
+    assert_eq!(postgres.nodes()[2].role, "standby");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_ahead_of_the_primary_is_not_read_from_any_more_also_without_rights() {
+    let trio = trio(|settings| settings.max_lag = hafnium_core::config::Duration::from_secs(60)).await;
+    let postgres = &trio.postgres;
+    trio.deposed_and_followed(&[0]).await;
+    let end = Instant::now() + LONG;
+    while postgres.nodes()[2].role != "diverged" {
+        assert!(Instant::now() < end, "{:?}", postgres.nodes());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Now it seems to be a little behind.
+    trio.churn(1).await;
+    trio.churn(1).await;
+    let replayed = trio.position(2, "pg_last_wal_replay_lsn()").await;
+    assert!(replayed < trio.position(1, "pg_current_wal_lsn()").await);
+    for _ in 0..100 {
+        let port = port_after(&postgres.reader(), Duration::ZERO).await.unwrap();
+        assert_eq!(port, trio.port(1), "{:?}", postgres.nodes());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(postgres.nodes()[2].role, "diverged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -393,6 +479,53 @@ async fn reads_go_to_the_replica_with_the_least_under_way() {
     }
     let expected: BTreeMap<i32, u32> = [(trio.port(1), 4), (trio.port(2), 4)].into();
     assert_eq!(served, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_stay_in_the_own_zone_while_a_replica_there_is_near_enough() {
+    let config = Loader::new("reads")
+        .environment(Some("dev"))
+        .sources(Sources::none())
+        .set("zone=b")
+        .load()
+        .unwrap();
+    let cx = Context::standalone().with_config(Live::new(config));
+    let cluster = PostgresCluster::builder()
+        .standbys(2)
+        .synchronous(Synchronous::Off)
+        .start()
+        .await
+        .unwrap();
+    let url = cluster.create_database("ledger").await.unwrap();
+    let mut settings = PostgresSettings::new(Secret::new(url));
+    settings.timeout = hafnium_core::config::Duration::from_secs(20);
+    settings.rw_wait = hafnium_core::config::Duration::from_secs(10);
+    settings.zones = ["a", "a", "b"].map(str::to_owned).into();
+    let postgres = Postgres::connect(settings.clone(), &cx).await.unwrap();
+    sqlx::query("CREATE TABLE t (id int PRIMARY KEY)")
+        .execute(&postgres)
+        .await
+        .unwrap();
+    cluster.await_replay().await.unwrap();
+    let trio = Trio { cluster, postgres };
+    trio.reads_from(&[2]).await;
+    let token = write(&trio.postgres, 1).await;
+    assert_eq!(
+        read(&trio.postgres.reader_after(token), 1).await,
+        (trio.port(2), true)
+    );
+    assert_eq!(trio.postgres.nodes()[2].zone.as_deref(), Some("b"));
+    println!("{}", trio.cluster.kill9(2).await.unwrap());
+    trio.reads_from(&[1]).await;
+    println!("{}", trio.cluster.kill9(1).await.unwrap());
+    trio.reads_from(&[0]).await;
+
+    settings.zones.pop();
+    let error = Postgres::new("ledger", settings, &cx).unwrap_err().to_string();
+    assert!(
+        error.contains("zones: expected one for each of the 3 hosts"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,12 +4,18 @@
 //! was not looked at; before that every address is tried. With TLS the name stays what the certificate is checked
 //! against, see the module `wire`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
+use std::net::IpAddr;
+#[cfg(target_os = "linux")]
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hafnium_core::component::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+#[cfg(target_os = "linux")]
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -94,6 +100,11 @@ impl Address {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the node was found at `address` last.
+    pub(crate) fn is_at(&self, address: IpAddr, port: u16) -> bool {
+        self.port == port && self.current() == Some(Spot::At(address))
+    }
+
     /// The probe found the node at `spot`: logins go there from now on.
     pub(crate) fn found_at(&self, spot: Spot) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(spot);
@@ -119,17 +130,31 @@ impl Address {
         options: &PgConnectOptions,
         budget: Duration,
     ) -> Result<PgConnection, sqlx::Error> {
-        let spots = match self.current() {
-            Some(spot) => vec![spot],
-            None => self.spots().await?.all,
-        };
+        let login = |options: PgConnectOptions| async move { options.connect().await };
+        self.log_in(options, budget, login).await
+    }
+
+    /// What `login`, which logs in once, makes of `options` for the node; at which spots and when as by
+    /// [`connect`](Self::connect).
+    ///
+    /// Cancel-safe, if `login` is.
+    pub(crate) async fn log_in<T, F>(
+        &self,
+        options: &PgConnectOptions,
+        budget: Duration,
+        login: impl Fn(PgConnectOptions) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
         let mut last = None;
-        for spot in spots {
+        for spot in self.likely_spots().await? {
             let silent = || {
                 let silent = format!("no answer to the login within {budget:?}");
                 Err(std::io::Error::new(std::io::ErrorKind::TimedOut, silent).into())
             };
-            let login = tokio::time::timeout(budget, self.connect_at(options, spot)).await;
+            let login = Box::pin(self.log_in_at(options, spot, &login));
+            let login = tokio::time::timeout(budget, login).await;
             match login.unwrap_or_else(|_| silent()) {
                 Ok(link) => return Ok(link),
                 // Another address would say the same, and the account might get locked.
@@ -146,23 +171,73 @@ impl Address {
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
-        let login = self.log_in(options, spot).await;
-        login.map_err(|error| self.files.explain(error))
+        let login = |options: PgConnectOptions| async move { options.connect().await };
+        Box::pin(self.log_in_at(options, spot, &login)).await
     }
 
-    async fn log_in(&self, options: &PgConnectOptions, spot: Spot) -> Result<PgConnection, sqlx::Error> {
-        match spot {
-            Spot::Written => options.connect().await,
+    /// Where the node was found last, or else wherever it may be.
+    async fn likely_spots(&self) -> Result<Vec<Spot>, sqlx::Error> {
+        match self.current() {
+            Some(spot) => Ok(vec![spot]),
+            None => Ok(self.spots().await?.all),
+        }
+    }
+
+    async fn log_in_at<T, F>(
+        &self,
+        options: &PgConnectOptions,
+        spot: Spot,
+        login: &impl Fn(PgConnectOptions) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let done = match spot {
+            Spot::Written => login(options.clone()).await,
             Spot::At(address) => {
                 if matches!(options.get_ssl_mode(), PgSslMode::Disable) {
-                    options.clone().host(&address.to_string()).connect().await
+                    login(options.clone().host(&address.to_string())).await
                 } else {
                     #[cfg(target_os = "linux")]
-                    return super::wire::log_in(options, SocketAddr::new(address, self.port)).await;
+                    let done = super::wire::log_in(options, SocketAddr::new(address, self.port), login).await;
                     #[cfg(not(target_os = "linux"))]
-                    return options.connect().await;
+                    let done = login(options.clone()).await;
+                    done
                 }
             }
+        };
+        done.map_err(|error| self.files.explain(error))
+    }
+
+    /// Options by which any number of connections find the node where it is when each is opened, for as long as what
+    /// is returned with them runs: never without a name, which needs none.
+    ///
+    /// # Errors
+    /// When no Unix socket can be had.
+    pub(crate) fn lasting(
+        self: &Arc<Self>,
+        options: PgConnectOptions,
+    ) -> std::io::Result<(PgConnectOptions, Option<BoxFuture<'static, ()>>)> {
+        #[cfg(target_os = "linux")]
+        if self.name.is_some() {
+            let wire = super::wire::Wire::open(options.get_port())?;
+            let (options, address) = (wire.options(&options), self.clone());
+            let dial = move || {
+                let address = address.clone();
+                async move { address.dial().await }
+            };
+            return Ok((options, Some(Box::pin(wire.carry_all(dial)))));
         }
+        Ok((options, None))
+    }
+
+    #[cfg(target_os = "linux")]
+    async fn dial(&self) -> Result<TcpStream, sqlx::Error> {
+        let addresses = self.likely_spots().await?.into_iter();
+        let addresses = addresses.filter_map(|spot| match spot {
+            Spot::At(address) => Some(SocketAddr::new(address, self.port)),
+            Spot::Written => None,
+        });
+        Ok(TcpStream::connect(&*addresses.collect::<Vec<_>>()).await?)
     }
 }

@@ -7,7 +7,7 @@ use hafnium_core::secret::Secret;
 
 use super::credentials::Origin;
 use super::settings::{PostgresSection, PostgresSettings};
-use super::url::Target;
+use super::url::{Target, host};
 
 /// Stands for a URL that can't be read, so that the keys beside it can be.
 const ANYWHERE: &str = "postgres://database";
@@ -30,6 +30,7 @@ impl PostgresSettings {
         });
         if let Ok(target) = target {
             found.extend(faults(&settings, &target));
+            found.extend(named(&settings, &target).err());
         }
         found.extend(name_servers(&settings).err());
         found.extend(Origin::new(&settings).err());
@@ -74,6 +75,24 @@ fn faults(settings: &PostgresSettings, target: &Target) -> Vec<String> {
         }
     }
     faults
+}
+
+/// The place of the node that `split_brain_primary` names.
+///
+/// # Errors
+/// When it names none.
+pub(super) fn named(settings: &PostgresSettings, target: &Target) -> Result<Option<usize>, String> {
+    let Some(text) = &settings.split_brain_primary else {
+        return Ok(None);
+    };
+    let named = host(text).ok();
+    let place = target.hosts.iter().position(|host| Some(host) == named.as_ref());
+    let unknown = || {
+        let nodes: Vec<_> = target.hosts.iter().map(ToString::to_string).collect();
+        let nodes = nodes.join(", ");
+        format!("split_brain_primary: \"{text}\" is no node of the url; accepted: one of {nodes}")
+    };
+    place.map(Some).ok_or_else(unknown)
 }
 
 /// The name servers of the settings, with the port of DNS where they name none.

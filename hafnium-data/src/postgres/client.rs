@@ -257,7 +257,8 @@ impl Client {
         let Some(second) = nodes.next() else {
             return Some(first.clone());
         };
-        let nodes: Vec<_> = [first, second].into_iter().chain(nodes).collect();
+        let mut nodes: Vec<_> = [first, second].into_iter().chain(nodes).collect();
+        self.monitor.zones.prefer_own(&mut nodes, |node| node.id);
         self.balance.choose(nodes, |node| node.users()).cloned()
     }
 

@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hafnium_core::health::{Check, Registration, Status};
+use hafnium_core::metrics::Metrics;
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
 use sqlx::ConnectOptions;
 use tokio_util::task::TaskTracker;
 
 use super::address::Address;
-use super::check::{check, name_servers};
+use super::check::{check, name_servers, named};
 use super::client::{Client, Reads};
 use super::credentials::Credentials;
 use super::exactly_once::Done;
-use super::instruments::{Instruments, NodeInstruments};
-use super::monitor::{Monitor, NodeStatus};
+use super::instruments::{Instruments, NodeInstruments, SplitInstruments};
+use super::monitor::Monitor;
 use super::occupancy::Occupancy;
 use super::opener::Opener;
 use super::pool::Node;
@@ -28,12 +29,15 @@ use super::retention::Retention;
 use super::route::Destination;
 use super::settings::PostgresSettings;
 use super::slow::SlowStatements;
+use super::sources::Patroni;
+use super::status::NodeStatus;
 use super::tenure::Tenure;
 use super::token::Token;
-use super::topology::NodeId;
+use super::topology::{NoWriter, NodeId, Split};
 use super::transaction::Tx;
 use super::url::{Target, milliseconds};
 use super::view::View;
+use super::zones::Zones;
 
 /// One database of several nodes: writes go to whichever is the primary, without a restart and without a login.
 ///
@@ -87,6 +91,9 @@ pub(crate) struct Shared {
     pub(crate) settings: PostgresSettings,
     pub(crate) view: View,
     pub(crate) probes: Mutex<Option<Vec<Probe>>>,
+    pub(crate) patroni: Mutex<Option<Patroni>>,
+    pub(crate) database: String,
+    pub(crate) metrics: Metrics,
     /// A panic of a prober ends the service.
     pub(crate) tasks: Tasks,
     _check: Registration,
@@ -124,6 +131,10 @@ impl Postgres {
             .and_then(|target| target.settled(environment))
             .map_err(|error| wrong(&error))?;
         check(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let named = named(&settings, &target).map_err(|reason| wrong(&reason))?;
+        let zones = (cx.config().current().place().zone, settings.zones.clone());
+        let zones = Zones::new(zones.0, zones.1, target.hosts.len()).map_err(|reason| wrong(&reason))?;
+        let patroni = Patroni::new(&component, &settings.patroni).map_err(|reason| wrong(&reason))?;
         let credentials = Credentials::new(&component, &settings, cx.metrics(), name);
         let credentials = Arc::new(credentials.map_err(|reason| wrong(&reason))?);
 
@@ -186,13 +197,16 @@ impl Postgres {
             instruments.push(measured);
         }
         let warm = settings.warm.min(settings.max) as usize;
-        let monitor = Arc::new(Monitor::new(
+        let monitor = Monitor::new(
             nodes,
             instruments,
+            SplitInstruments::new(cx.metrics(), name),
+            named.map(NodeId),
             warm,
             settings.max_lag.get(),
             target.attrs,
-        ));
+        );
+        let monitor = Arc::new(monitor.placed(zones));
         let sought = target.attrs.destination();
         let check = register(&component, &monitor, &credentials, sought, cx);
         let shown = super::shown::register(&component, &monitor, &credentials, cx.topology());
@@ -217,6 +231,9 @@ impl Postgres {
                 settings,
                 view: View::new(Arc::new(client)),
                 probes: Mutex::new(Some(probes)),
+                patroni: Mutex::new(patroni),
+                database: name.to_owned(),
+                metrics: cx.metrics().clone(),
                 tasks: cx.tasks().clone(),
                 _check: check,
                 _shown: shown,
@@ -368,6 +385,9 @@ fn register(
         let met = sought.is_met(&snapshot);
         let status = match (snapshot.writer, credentials.trouble()) {
             (_, Some(trouble)) if met => Status::Degraded(trouble),
+            (Ok(_), None) if met && snapshot.split == Split::Decided => {
+                Status::Degraded(format!("{}: split_brain_primary decides", NoWriter::SplitBrain))
+            }
             (_, None) if met => Status::Up,
             (Err(reason), _) if sought == Destination::Writer => Status::Down(reason.to_string()),
             _ => Status::Down(format!("no {} is reachable", sought.wanted())),

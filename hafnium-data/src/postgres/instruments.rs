@@ -5,6 +5,8 @@ use std::time::Duration;
 use hafnium_core::Outcome;
 use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics};
 
+use super::topology::Split;
+
 const SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -67,11 +69,35 @@ impl Instruments {
     }
 }
 
+/// Whether a split brain lasts.
+pub(crate) struct SplitInstruments {
+    open: Gauge,
+    decided: Gauge,
+}
+
+impl SplitInstruments {
+    pub(crate) fn new(metrics: &Metrics, name: &str) -> Self {
+        let gauge = metrics.gauge(
+            "hafnium.postgres.split_brain",
+            "1",
+            "1 while two servers say primary with the same timeline, else 0",
+        );
+        let state = |state| gauge.with(&[("db.client.connection.pool.name", name), ("state", state)]);
+        Self {
+            open: state("open"),
+            decided: state("decided"),
+        }
+    }
+
+    pub(crate) fn show(&self, split: Split) {
+        self.open.set(f64::from(u8::from(split == Split::Open)));
+        self.decided.set(f64::from(u8::from(split == Split::Decided)));
+    }
+}
+
 /// What is recorded for one node.
 pub(crate) struct NodeInstruments {
-    primary: Gauge,
-    standby: Gauge,
-    deposed: Gauge,
+    roles: [(&'static str, Gauge); 4],
     lag: Gauge,
     pub(crate) refused: Counter,
     pub(crate) suspected: Counter,
@@ -88,9 +114,8 @@ impl NodeInstruments {
             "1 when the node has the role and answers, else 0",
         );
         Self {
-            primary: role.with(&[pool, at, ("role", "primary")]),
-            standby: role.with(&[pool, at, ("role", "standby")]),
-            deposed: role.with(&[pool, at, ("role", "deposed")]),
+            roles: ["primary", "standby", "deposed", "diverged"]
+                .map(|name| (name, role.with(&[pool, at, ("role", name)]))),
             lag: metrics
                 .gauge(
                     "hafnium.postgres.replay_lag",
@@ -123,10 +148,11 @@ impl NodeInstruments {
         }
     }
 
-    pub(crate) fn role(&self, primary: bool, standby: bool, deposed: bool) {
-        self.deposed.set(f64::from(u8::from(deposed)));
-        self.primary.set(f64::from(u8::from(primary)));
-        self.standby.set(f64::from(u8::from(standby)));
+    /// The role of a node that answers.
+    pub(crate) fn role(&self, shown: Option<&str>) {
+        for (name, gauge) in &self.roles {
+            gauge.set(f64::from(u8::from(shown == Some(*name))));
+        }
     }
 
     /// A lag that is not known, as of a node that is out of reach, stays what it was.

@@ -90,6 +90,11 @@ impl Postgres {
             };
             client.tracker.spawn(tasks.guard(name, keeper));
         }
+        let patroni = self.shared.patroni.lock();
+        let patroni = patroni.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(patroni) = patroni {
+            self.consult(patroni);
+        }
         let deadline = self.within(limit).deadline();
         let mut snapshots = client.monitor.watch();
         loop {

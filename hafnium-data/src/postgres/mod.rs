@@ -11,6 +11,7 @@
 //! * [`Postgres::reader_after`] reads what a transaction wrote from a replica that has it, told by a [`Token`].
 //! * [`Postgres::acquire`] gives a session of one's own, with COPY; [`Postgres::listen`] follows the primary and tells when it
 //!   was deaf; what can't be guarded is named so ([`Postgres::unguarded_pool`]).
+//! * [`Postgres::consult`] takes hints from a [`TopologySource`], such as Patroni.
 //! * [`classify`] tells of any [`sqlx::Error`] whether the statement happened and may be repeated.
 //!
 //! What plain sqlx can't do: it does not say whether a byte of a request was written, so that a connection lost during
@@ -56,8 +57,10 @@ mod session;
 mod settings;
 mod shown;
 mod slow;
+mod sources;
 mod sqlstate;
 mod statement;
+mod status;
 mod tenure;
 mod tls;
 mod token;
@@ -69,6 +72,7 @@ mod view;
 mod watched;
 #[cfg(target_os = "linux")]
 mod wire;
+mod zones;
 
 pub use capacity::Capacity;
 pub use dedicated::Dedicated;
@@ -78,9 +82,10 @@ pub use handle::Postgres;
 pub use listen::{Event, Listener, Lost};
 pub use marker::MARKERS;
 pub use migrations::{Migrated, MigrationError};
-pub use monitor::NodeStatus;
 pub use savepoint::Savepoint;
 pub use settings::{PostgresSection, PostgresSettings, ReaderFallback};
+pub use sources::{Member, MemberRole, PatroniSettings, SourceError, TopologySource};
+pub use status::NodeStatus;
 pub use token::{PendingToken, Token, TokenError};
 pub use transaction::{Held, Tx};
 pub use url::UrlError;

@@ -10,12 +10,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::instruments::NodeInstruments;
+use super::instruments::{NodeInstruments, SplitInstruments};
 use super::pool::Node;
 use super::probe::Probe;
 use super::route::Leader;
 use super::session::SessionAttrs;
-use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Tempo, Topology};
+use super::sources::Hints;
+use super::status::role;
+use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Split, Tempo, Topology};
+use super::zones::Zones;
 
 /// Between an answer and the next question, at least.
 const BREATH: Duration = Duration::from_millis(1);
@@ -31,40 +34,18 @@ pub(crate) struct Snapshot {
     pub(crate) read_only: bool,
     /// What the last known primary showed; stays when there is none for a while.
     pub(crate) leader: Option<Leader>,
-}
-
-/// What is known of one node, for reports.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct NodeStatus {
-    /// Host and port.
-    pub node: String,
-    /// `primary`, `standby`, `deposed`, or `unknown` before the first answer.
-    pub role: &'static str,
-    /// `up`, `suspect`, `down`, or `unheard` before the first probe ended.
-    pub state: &'static str,
-    /// The timeline on which the node says it is primary.
-    pub timeline: Option<u32>,
-    /// How far a standby is behind the primary, if that is known.
-    pub lag: Option<Duration>,
-    /// Connections in use by operations.
-    pub in_use: usize,
-    /// Connections open and free.
-    pub idle: usize,
-    /// Connections the pool may hold.
-    pub max: usize,
-    /// Operations that wait for a connection.
-    pub waiting: usize,
-    /// What the newest failed probe saw.
-    pub failure: Option<String>,
+    pub(crate) split: Split,
 }
 
 /// Watches the nodes of one database.
 pub(crate) struct Monitor {
     nodes: Vec<Arc<Node>>,
     instruments: Vec<NodeInstruments>,
+    split: SplitInstruments,
     warm: usize,
     topology: Mutex<Topology>,
+    pub(crate) hints: Hints,
+    pub(crate) zones: Zones,
     snapshot: watch::Sender<Snapshot>,
     /// Counts the panics, so that sleeping probers wake.
     alarm: watch::Sender<u64>,
@@ -75,11 +56,13 @@ impl Monitor {
     pub(crate) fn new(
         nodes: Vec<Arc<Node>>,
         instruments: Vec<NodeInstruments>,
+        split: SplitInstruments,
+        named: Option<NodeId>,
         warm: usize,
         max_lag: Duration,
         attrs: SessionAttrs,
     ) -> Self {
-        let topology = Topology::new(nodes.len(), max_lag, Instant::now());
+        let topology = Topology::new(nodes.len(), max_lag, Instant::now()).believing(named);
         let topology = if attrs.reads() {
             topology.content_without_primary()
         } else {
@@ -88,18 +71,27 @@ impl Monitor {
         Self {
             nodes,
             instruments,
+            split,
             warm,
             topology: Mutex::new(topology),
+            hints: Hints::default(),
+            zones: Zones::default(),
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
                 standbys: Vec::new(),
                 read_only: false,
                 leader: None,
+                split: Split::None,
             }),
             alarm: watch::Sender::new(0),
             panicking: AtomicBool::new(true),
         }
+    }
+
+    /// With what is known of where the nodes stand.
+    pub(crate) fn placed(self, zones: Zones) -> Self {
+        Self { zones, ..self }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Snapshot> {
@@ -163,20 +155,29 @@ impl Monitor {
             .node(id)
             .and_then(|node| node.failure())
             .map(|failure| failure.kind);
-        topology.tempo(Instant::now()).pause(kind)
+        topology.tempo_of(id, Instant::now()).pause(kind)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Topology> {
+    /// Sleeping probers ask now.
+    pub(crate) fn wake(&self) {
+        self.alarm.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Topology> {
         self.topology.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, id: NodeId, asked: Instant, evidence: Evidence) {
         let mut topology = self.lock();
         let now = Instant::now();
-        let before = role(&topology, id);
+        // What one node says may change what is known of another.
+        let roles = |topology: &Topology| -> Vec<_> {
+            self.nodes.iter().map(|node| role(topology, node.id)).collect()
+        };
+        let before = roles(&topology);
         let actions = topology.report(id, asked, evidence, now);
-        let after = role(&topology, id);
-        if let Some(node) = self.node(id).filter(|_| before != after) {
+        let changes = before.into_iter().zip(roles(&topology)).zip(&self.nodes);
+        for ((before, after), node) in changes.filter(|((before, after), _)| before != after) {
             tracing::info!(node = node.label, before, after, "role changed");
         }
         for action in actions {
@@ -234,6 +235,10 @@ impl Monitor {
                         node = node.label,
                         "writes stopped: two servers say primary with the same timeline"
                     ),
+                    CutReason::Overruled => tracing::error!(
+                        node = node.label,
+                        "cut: two servers say primary with the same timeline, and split_brain_primary names another"
+                    ),
                     CutReason::WrongCluster => {
                         tracing::error!(node = node.label, "refused: it belongs to another cluster");
                     }
@@ -260,19 +265,24 @@ impl Monitor {
             standbys: topology.standbys(),
             read_only: is_read_only(topology),
             leader: leader(topology).or(self.snapshot.borrow().leader),
+            split: topology.split(),
         };
+        self.split.show(snapshot.split);
         for (node, instruments) in self.nodes.iter().zip(&self.instruments) {
             let state = topology.node(node.id);
             let up = state.is_some_and(|state| state.phase == Phase::Up);
-            let standby = matches!(state.and_then(|state| state.role()), Some(Role::Standby { .. }));
-            let deposed = up && topology.deposed(node.id);
-            instruments.role(snapshot.writer == Ok(node.id), up && standby, deposed);
+            let shown = match role(topology, node.id) {
+                // It says so, and is it only if it takes the writes.
+                "primary" if snapshot.writer != Ok(node.id) => None,
+                shown => up.then_some(shown),
+            };
+            instruments.role(shown);
             instruments.lag(topology.lag_of(node.id, now));
             node.opener.occupancy.look(node);
         }
         let panic = topology.tempo(now) == Tempo::Panic;
         if panic && !self.panicking.swap(panic, Ordering::Relaxed) {
-            self.alarm.send_modify(|count| *count += 1);
+            self.wake();
         } else {
             self.panicking.store(panic, Ordering::Relaxed);
         }
@@ -305,70 +315,6 @@ impl Monitor {
             }
         }
     }
-
-    /// Why no node can be used: what is known of each.
-    pub(crate) fn explain(&self) -> String {
-        let topology = self.lock();
-        let verdict = match topology.writer() {
-            Err(NoWriter::SplitBrain) => "two servers say primary with the same timeline; ",
-            Err(NoWriter::Unsurveyed) => "not every node has been heard or given up yet; ",
-            _ => "",
-        };
-        let nodes: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| {
-                let state = topology.node(node.id);
-                let seen = match state.and_then(|state| state.failure()) {
-                    Some(failure) => failure.reason.to_string(),
-                    None => match node.opener.last_failure() {
-                        Some(login) => format!("{}, last {login}", role(&topology, node.id)),
-                        None => role(&topology, node.id).to_owned(),
-                    },
-                };
-                format!("{}: {seen}", node.label)
-            })
-            .collect();
-        format!("{verdict}{}", nodes.join(", "))
-    }
-
-    /// The reason of the servers when every one that answers refuses our credentials.
-    pub(crate) fn credentials_refused(&self) -> Option<String> {
-        self.lock()
-            .credentials_refused()
-            .map(|failure| failure.reason.to_string())
-    }
-
-    pub(crate) fn statuses(&self) -> Vec<NodeStatus> {
-        let topology = self.lock();
-        let now = Instant::now();
-        self.nodes
-            .iter()
-            .map(|node| {
-                let state = topology.node(node.id);
-                let pool = node.pool.status();
-                NodeStatus {
-                    node: node.label.clone(),
-                    role: role(&topology, node.id),
-                    state: match state.map(|state| state.phase).unwrap_or_default() {
-                        Phase::Unheard => "unheard",
-                        Phase::Up => "up",
-                        Phase::Suspect => "suspect",
-                        Phase::Down => "down",
-                    },
-                    timeline: state.and_then(|state| state.timeline()),
-                    lag: topology.lag_of(node.id, now),
-                    in_use: node.in_use(),
-                    idle: node.idle(),
-                    max: pool.max_size,
-                    waiting: pool.waiting,
-                    failure: state
-                        .and_then(|state| state.failure())
-                        .map(|failure| failure.reason.to_string()),
-                }
-            })
-            .collect()
-    }
 }
 
 fn leader(topology: &Topology) -> Option<Leader> {
@@ -379,15 +325,6 @@ fn leader(topology: &Topology) -> Option<Leader> {
             timeline,
         }),
         Role::Standby { .. } => None,
-    }
-}
-
-fn role(topology: &Topology, id: NodeId) -> &'static str {
-    match topology.node(id).and_then(|state| state.role()) {
-        None => "unknown",
-        Some(Role::Standby { .. }) => "standby",
-        Some(Role::Primary { .. }) if topology.deposed(id) => "deposed",
-        Some(Role::Primary { .. }) => "primary",
     }
 }
 

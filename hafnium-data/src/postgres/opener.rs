@@ -2,10 +2,13 @@
 //! up does not waste a login: the connection becomes a spare and the next caller gets it.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hafnium_core::component::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -216,9 +219,27 @@ impl Opener {
         }
     }
 
-    /// How a login is made now.
-    pub(crate) fn options(&self) -> PgConnectOptions {
-        self.door.credentials.sign(&self.door.options)
+    /// Whether the node was found at `address` last.
+    pub(crate) fn is_at(&self, address: IpAddr, port: u16) -> bool {
+        self.door.address.is_at(address, port)
+    }
+
+    /// What `login`, which logs in once, makes of a connection of its own, outside the pool.
+    pub(crate) async fn log_in_by<T, F>(
+        &self,
+        login: impl Fn(PgConnectOptions) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let options = self.door.credentials.sign(&self.door.options);
+        self.door.address.log_in(&options, self.budget, login).await
+    }
+
+    /// How logins are made by others, for as long as what is returned with the options runs.
+    pub(crate) fn lasting(&self) -> std::io::Result<(PgConnectOptions, Option<BoxFuture<'static, ()>>)> {
+        let options = self.door.credentials.sign(&self.door.options);
+        self.door.address.lasting(options)
     }
 
     /// A connection of its own, outside the pool, with `options` changed by `change`.

@@ -16,7 +16,7 @@ use super::error::verdict;
 use super::scout;
 use super::sqlstate::{self, Consequence, Stage};
 use super::tls;
-use super::topology::{Evidence, Failure, FailureKind, NodeId, Observation, Role};
+use super::topology::{Evidence, Failure, FailureKind, Following, NodeId, Observation, Role};
 
 /// For a new probe connection: TCP, TLS, authentication and the answer.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -24,7 +24,8 @@ const BUDGET: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_millis(150);
 
 /// The role functions need no grants. The timeline of a primary comes from the name of its current log file: the
-/// control file's view is stale until a checkpoint. What is not a primary has none.
+/// control file's view is stale until a checkpoint. That of a standby is what it receives, which is seen with the rights
+/// of `pg_read_all_stats` alone; the control file tells what it had reached at its last restart point.
 const QUESTION: &str = "\
 SELECT pg_is_in_recovery(), \
        (SELECT system_identifier FROM pg_control_system()), \
@@ -32,7 +33,11 @@ SELECT pg_is_in_recovery(), \
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_walfile_name(pg_current_wal_lsn()) END, \
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END \
            - '0/0'::pg_lsn)::bigint, \
-       current_setting('transaction_read_only')::boolean";
+       current_setting('transaction_read_only')::boolean, \
+       CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver) END, \
+       CASE WHEN pg_is_in_recovery() THEN \
+           greatest((SELECT timeline_id FROM pg_control_checkpoint()), \
+               (SELECT min_recovery_end_timeline FROM pg_control_recovery())) END";
 
 /// Asks one node, keeping its connection warm between questions, and finds it again when its name moves.
 pub(crate) struct Probe {
@@ -278,7 +283,13 @@ fn observation(row: &PgRow) -> Result<Observation, sqlx::Error> {
     let file: Option<String> = row.try_get(3)?;
     let position: Option<i64> = row.try_get(4)?;
     let role = if standby {
-        Role::Standby { replayed: position }
+        let number =
+            |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i32>, _>(column)?.map(i32::cast_unsigned));
+        let received = number(6)?.map(Following::Received);
+        Role::Standby {
+            replayed: position,
+            follows: received.or(number(7)?.map(Following::AtLeast)),
+        }
     } else {
         let timeline = file.as_deref().and_then(timeline);
         let timeline =

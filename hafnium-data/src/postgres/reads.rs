@@ -136,14 +136,14 @@ impl Client {
         }
     }
 
-    /// The replicas to ask, the least used first.
+    /// The replicas to ask: those of the own zone first, the least used of them first.
     fn candidates(&self, token: &Token, route: &Route<'_>) -> Vec<Arc<Node>> {
         let ids = route.candidates(&self.monitor.watch().borrow(), token);
         let mut nodes: Vec<_> = ids
             .into_iter()
             .filter_map(|id| self.monitor.node(id).cloned())
             .collect();
-        nodes.sort_by_key(|node| node.users());
+        nodes.sort_by_key(|node| (!self.monitor.zones.is_own(node.id), node.users()));
         nodes
     }
 

@@ -161,7 +161,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::postgres::topology::NoWriter;
+    use crate::postgres::topology::{NoWriter, Split};
 
     fn leader() -> Leader {
         Leader {
@@ -177,6 +177,7 @@ mod tests {
             standbys: Vec::new(),
             read_only: false,
             leader: Some(leader()),
+            split: Split::None,
         }
     }
 

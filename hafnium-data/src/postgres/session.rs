@@ -124,7 +124,7 @@ impl Balance {
 mod tests {
     use super::*;
     use crate::postgres::route::Route;
-    use crate::postgres::topology::NoWriter;
+    use crate::postgres::topology::{NoWriter, Split};
 
     fn snapshot(writer: Option<usize>, standbys: &[usize], read_only: bool) -> Snapshot {
         Snapshot {
@@ -133,6 +133,7 @@ mod tests {
             standbys: standbys.iter().copied().map(NodeId).collect(),
             read_only,
             leader: None,
+            split: Split::None,
         }
     }
 

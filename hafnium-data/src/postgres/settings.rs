@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::environment::LIBPQ;
+use super::sources::PatroniSettings;
 
 /// The settings of one database.
 ///
@@ -89,6 +90,18 @@ pub struct PostgresSettings {
     /// their deadline, so that reads never burden the primary.
     #[serde(default)]
     pub reader_fallback: ReaderFallback,
+    /// The zone of each host of the URL, in its order, such as `["eu-west-1a", "eu-west-1b", ""]` (empty: not known); default
+    /// none. Of the replicas that are near enough, those in the service's own `zone` are read from where there are any.
+    #[serde(default)]
+    pub zones: Vec<String>,
+    /// The node to believe in a split brain, such as `"b:5432"`, which must be one of the URL; default none. Without it
+    /// nobody takes writes while two servers say primary with the same timeline. It says nothing at any other time; take
+    /// it out when the other server is gone or a standby again.
+    #[serde(default)]
+    pub split_brain_primary: Option<String>,
+    /// Patroni's REST API, as a hint of which node to ask.
+    #[serde(default)]
+    pub patroni: PatroniSettings,
     /// For how long a key of `exactly_once` is remembered; default 168 h (a week). Older markers are deleted in small
     /// batches by every process that uses it. Must be longer than `timeout`; `0s` keeps them for ever.
     #[serde(default = "defaults::marker_retention")]
@@ -167,6 +180,9 @@ impl PostgresSettings {
             max_lag: defaults::max_lag(),
             rw_wait: defaults::rw_wait(),
             reader_fallback: ReaderFallback::default(),
+            zones: Vec::new(),
+            split_brain_primary: None,
+            patroni: PatroniSettings::default(),
             marker_retention: defaults::marker_retention(),
             migration_timeout: defaults::migration_timeout(),
         }

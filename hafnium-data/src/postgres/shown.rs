@@ -5,7 +5,8 @@ use std::sync::{Arc, Weak};
 use hafnium_core::topology::{Node, NodeState, Pool, Registration, Topology, View};
 
 use super::credentials::Credentials;
-use super::monitor::{Monitor, NodeStatus};
+use super::monitor::Monitor;
+use super::status::NodeStatus;
 
 /// Shows the nodes that `monitor` watches, for as long as it lives.
 pub(crate) fn register(
@@ -23,7 +24,13 @@ pub(crate) fn register(
 }
 
 fn view(monitor: &Monitor, credentials: &Credentials) -> View {
-    let view = View::new().nodes(monitor.statuses().iter().map(node));
+    let unnamed = monitor.unnamed();
+    let unnamed = unnamed
+        .iter()
+        .map(|(member, said)| Node::new(member.label()).detail(said));
+    let view = View::new()
+        .nodes(monitor.statuses().iter().map(node))
+        .nodes(unnamed);
     match monitor.watch().borrow().writer {
         Ok(_) => match credentials.trouble() {
             Some(trouble) => view.trouble(trouble),
@@ -41,7 +48,8 @@ fn node(status: &NodeStatus) -> Node {
         _ => NodeState::Unknown,
     };
     let pool = Pool::new(status.in_use, status.idle, status.max).waiting(status.waiting);
-    let node = Node::new(&status.node).role(status.role).state(state).pool(pool);
+    let mut node = Node::new(&status.node).role(status.role).state(state).pool(pool);
+    node.zone.clone_from(&status.zone);
     match (&status.failure, status.lag) {
         (Some(failure), _) => node.detail(failure),
         (None, Some(lag)) => node.detail(format!("{} ms behind", lag.as_millis())),
@@ -61,6 +69,7 @@ mod tests {
             role: "standby",
             state: "up",
             timeline: None,
+            zone: Some("b".into()),
             lag: Some(Duration::from_millis(12)),
             in_use: 1,
             idle: 3,
@@ -74,6 +83,7 @@ mod tests {
     fn a_node_shows_its_role_pool_and_how_far_it_is_behind() {
         let shown = node(&status());
         assert_eq!(shown.address, "a:5432");
+        assert_eq!(shown.zone.as_deref(), Some("b"));
         assert_eq!((&*shown.role, shown.state), ("standby", NodeState::Up));
         assert_eq!(shown.detail.as_deref(), Some("12 ms behind"));
         assert_eq!(shown.pool, Some(Pool::new(1, 3, 8).waiting(2)));

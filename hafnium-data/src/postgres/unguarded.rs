@@ -30,7 +30,8 @@ impl Postgres {
     /// A pool of sqlx's own, to the node that is the primary now, for a library that takes nothing else.
     ///
     /// **Unguarded:** it stays with that node after a failover, also with a deposed one; its connections are not counted
-    /// against `max`, know the credentials of now only, and are closed by nobody but the caller. What
+    /// against `max`, know the credentials of now only, and are closed by nobody but the caller. A host that is a name is
+    /// resolved as for the handle, for each connection when it is opened. What
     /// `test_before_acquire`, `acquire_timeout` and the rest do is sqlx's.
     ///
     /// ```no_run
@@ -54,7 +55,14 @@ impl Postgres {
             .client()
             .settle_on(Destination::Writer, self.view().deadline())
             .await?;
-        Ok(options.connect_lazy_with(node.opener.options()))
+        let (login, carried) = node.opener.lasting()?;
+        let pool = options.connect_lazy_with(login);
+        if let Some(carried) = carried {
+            // Closed by its owner, or dropped.
+            let mut closed = pool.close_event();
+            tokio::spawn(async move { closed.do_until(carried).await });
+        }
+        Ok(pool)
     }
 
     /// A connection of sqlx's own, logged in to the node that is the primary now.

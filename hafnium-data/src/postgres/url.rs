@@ -235,7 +235,8 @@ fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn host(text: &str) -> Result<Host, UrlError> {
+/// Reads a host, with the port of Postgres where none is said.
+pub(crate) fn host(text: &str) -> Result<Host, UrlError> {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (name, after) = rest

@@ -6,59 +6,103 @@
 //! between that connection and an abstract Unix socket, which is no file and which nobody else can name in time. TLS
 //! runs through it from end to end; what is carried is sealed.
 
+use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixListener};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 
 /// Large enough for what TLS sends at once.
 const BUFFER: usize = 16 * 1024 + 64;
 
-/// Logs in at `address` with `options`, whose host remains the name of the server.
+/// Logs in at `address` by `login`, which dials once, with `options`, whose host remains the name of the server.
 ///
 /// Cancel-safe: dropping it ends the connection.
-pub(crate) async fn log_in(
+pub(crate) async fn log_in<T, F>(
     options: &PgConnectOptions,
     address: SocketAddr,
-) -> Result<PgConnection, sqlx::Error> {
+    login: impl FnOnce(PgConnectOptions) -> F,
+) -> Result<T, sqlx::Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
     let server = TcpStream::connect(address).await?;
+    let wire = Wire::open(options.get_port())?;
+    let logging_in = login(wire.options(options));
+    tokio::pin!(logging_in);
+    let client = tokio::select! {
+        ended = &mut logging_in => return ended,
+        client = wire.accept() => client?,
+    };
+    drop(wire);
+    tokio::spawn(carry_both(client, server));
+    logging_in.await
+}
+
+/// A socket that sqlx takes for the server's own.
+pub(crate) struct Wire {
+    directory: String,
+    listener: UnixListener,
+}
+
+impl Wire {
+    pub(crate) fn open(port: u16) -> io::Result<Self> {
+        let directory = format!("\0hafnium-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        // The name that sqlx makes of directory and port.
+        let listener = UnixListener::bind(format!("{directory}/.s.PGSQL.{port}"))?;
+        Ok(Self { directory, listener })
+    }
+
+    /// `options` that lead to this socket.
+    pub(crate) fn options(&self, options: &PgConnectOptions) -> PgConnectOptions {
+        options.clone().socket(&self.directory)
+    }
+
+    /// The next connection of this process.
+    async fn accept(&self) -> io::Result<UnixStream> {
+        loop {
+            let (client, _) = self.listener.accept().await?;
+            if client.peer_cred()?.pid() == i32::try_from(std::process::id()).ok() {
+                return Ok(client);
+            }
+        }
+    }
+
+    /// Carries each connection to where `dial` leads then. Those that are carried outlive this.
+    pub(crate) async fn carry_all<F>(self, dial: impl Fn() -> F)
+    where
+        F: Future<Output = Result<TcpStream, sqlx::Error>> + Send + 'static,
+    {
+        while let Ok(client) = self.accept().await {
+            let dialing = dial();
+            tokio::spawn(async move {
+                match dialing.await {
+                    Ok(server) => carry_both(client, server).await,
+                    // The connection is closed, which is all that can be told to who opened it.
+                    Err(error) => tracing::debug!(%error, "no connection to the server"),
+                }
+            });
+        }
+    }
+}
+
+/// Ends with the connection: when either side closes, both are closed, without a word to a silent server.
+async fn carry_both(client: UnixStream, server: TcpStream) {
     // Only a matter of speed.
     let _ = server.set_nodelay(true);
-    let directory = format!("\0hafnium-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    // The name that sqlx makes of directory and port.
-    let listener = UnixListener::bind(format!("{directory}/.s.PGSQL.{}", options.get_port()))?;
-    let options = options.clone().socket(directory);
-    let logging_in = options.connect();
-    tokio::pin!(logging_in);
-    let client = loop {
-        tokio::select! {
-            ended = &mut logging_in => return ended,
-            accepted = listener.accept() => {
-                let (client, _) = accepted?;
-                if client.peer_cred()?.pid() == i32::try_from(std::process::id()).ok() {
-                    break client;
-                }
-            }
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let answers = carry(from_server, to_client);
+    tokio::pin!(answers);
+    tokio::select! {
+        _ = &mut answers => {}
+        ended = carry(from_client, to_server) => if ended == Ended::Receiver {
+            // A server that is gone: what it said last, such as why it refuses TLS, is still to be read.
+            answers.await;
         }
-    };
-    drop(listener);
-    // Ends with the connection: when either side closes, both are closed, without a word to a silent server.
-    tokio::spawn(async move {
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        let answers = carry(from_server, to_client);
-        tokio::pin!(answers);
-        tokio::select! {
-            _ = &mut answers => {}
-            ended = carry(from_client, to_server) => if ended == Ended::Receiver {
-                // A server that is gone: what it said last, such as why it refuses TLS, is still to be read.
-                answers.await;
-            }
-        }
-    });
-    logging_in.await
+    }
 }
 
 /// Which end of a direction was closed or lost first.

@@ -26,6 +26,12 @@ impl Told {
             .iter()
             .any(|line| line.contains(what) && line.contains(&port))
     }
+
+    /// Whether `what` was said.
+    #[allow(dead_code, reason = "not every suite asks")]
+    pub(crate) fn says(&self, what: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|line| line.contains(what))
+    }
 }
 
 struct Line(String);

@@ -16,6 +16,8 @@ const STEP: Duration = Duration::from_millis(100);
 pub(crate) struct Lag {
     limit: Duration,
     timeline: u32,
+    /// The first position that was seen of the timeline.
+    began: i64,
     history: VecDeque<(Instant, i64)>,
 }
 
@@ -24,6 +26,7 @@ impl Lag {
         Self {
             limit,
             timeline: 0,
+            began: 0,
             history: VecDeque::new(),
         }
     }
@@ -31,7 +34,7 @@ impl Lag {
     /// The primary's log ended at `position` when it was asked.
     pub(crate) fn note(&mut self, timeline: u32, position: i64, asked: Instant) {
         if self.timeline != timeline {
-            self.timeline = timeline;
+            (self.timeline, self.began) = (timeline, position);
             self.history.clear();
         }
         if self.history.back().is_some_and(|(last, _)| asked < *last + STEP) {
@@ -46,6 +49,11 @@ impl Lag {
         {
             self.history.pop_front();
         }
+    }
+
+    /// The timeline of the last known primary, and the first position that was seen of it.
+    pub(crate) fn timeline(&self) -> (u32, i64) {
+        (self.timeline, self.began)
     }
 
     /// For how long the primary has had something that a replica at `replayed` lacks; `None` when the history does

@@ -1,12 +1,15 @@
 //! Which node takes writes, decided from what the probes saw. Pure: time is passed in, actions come out.
 //!
 //! Invariant: a node is the writer only if it said so itself after every evidence against it, no node of the cluster
-//! ever showed a higher timeline, and no other server shows the same one. A thawed or resurrected primary still
-//! believes in itself and a standby may even follow it; only the higher timeline of the promoted node tells the truth.
+//! ever showed a higher timeline, and no other server shows the same one, unless the operator named this one. A thawed or
+//! resurrected primary still believes in itself and a standby may even follow it, which is no reader then; only the
+//! higher timeline of the promoted node tells the truth. What others say of a node changes when it is asked, and nothing else.
 
 mod failover;
 mod lag;
+mod lineage;
 mod node;
+mod split;
 mod tempo;
 #[cfg(test)]
 mod tests;
@@ -17,8 +20,10 @@ use tokio::time::Instant;
 
 use failover::Failover;
 use lag::Lag;
+pub(crate) use lineage::Following;
 use node::NodeState;
 pub(crate) use node::{Evidence, Failure, FailureKind, Observation, Phase, Role};
+pub(crate) use split::Split;
 pub(crate) use tempo::Tempo;
 
 /// A node, by its place in the URL.
@@ -45,6 +50,8 @@ pub(crate) enum CutReason {
     Deposed,
     /// Another server says primary with the same timeline.
     SplitBrain,
+    /// Another one does, and is the one that the operator named.
+    Overruled,
     /// Its system identifier is another one.
     WrongCluster,
     /// Its name has moved, and the primary is at the new address.
@@ -57,6 +64,7 @@ impl CutReason {
         match self {
             Self::Deposed => "another node is primary with a higher timeline",
             Self::SplitBrain => "two servers say primary with the same timeline",
+            Self::Overruled => "two servers say primary with the same timeline, and the operator named the other one",
             Self::WrongCluster => "it belongs to another cluster",
             Self::Moved => "its name has moved to another address",
         }
@@ -74,6 +82,8 @@ pub(crate) enum NoWriter {
     SplitBrain,
 }
 
+/// For how long a node is asked eagerly because it is expected to become the primary.
+const EXPECTATION: Duration = Duration::from_secs(10);
 /// For how long a panic may last.
 const PANIC_LIMIT: Duration = Duration::from_secs(30);
 
@@ -86,7 +96,11 @@ pub(crate) struct Topology {
     /// The highest timeline a primary of the cluster ever showed.
     highest: Option<u32>,
     split: bool,
+    /// The node that the operator believes in a split brain.
+    named: Option<NodeId>,
     panic_since: Option<Instant>,
+    /// Who is said to become the primary, and since when.
+    expected: Option<(NodeId, Instant)>,
     failover: Failover,
     lag: Lag,
     /// Whether a node that can be read from is enough to be calm.
@@ -101,7 +115,9 @@ impl Topology {
             cluster: None,
             highest: None,
             split: false,
+            named: None,
             panic_since: Some(now),
+            expected: None,
             failover: Failover::default(),
             lag: Lag::new(max_lag),
             content: false,
@@ -130,7 +146,7 @@ impl Topology {
         let before = node.phase;
         let mut actions = Vec::new();
         let moved = matches!(evidence, Evidence::Moved(_));
-        if !node.take(asked, evidence) && !moved {
+        if !node.take(asked, evidence, now) && !moved {
             return actions;
         }
         let (after, outdated) = (node.phase, node.connections_outdated() || moved);
@@ -183,6 +199,7 @@ impl Topology {
             .filter(|(_, node)| match node.role() {
                 Some(Role::Standby {
                     replayed: Some(position),
+                    ..
                 }) => self.lag.is_near(position, now),
                 _ => false,
             })
@@ -208,6 +225,24 @@ impl Topology {
         }
     }
 
+    /// A source that may be wrong says that the node is the primary now. Whether it has to be asked.
+    pub(crate) fn expect(&mut self, id: NodeId, now: Instant) -> bool {
+        let news = self.writer() != Ok(id);
+        if news {
+            self.expected = Some((id, now));
+        }
+        news
+    }
+
+    /// How eagerly to probe one node at `now`: as in a panic while it is expected to become the primary.
+    pub(crate) fn tempo_of(&self, id: NodeId, now: Instant) -> Tempo {
+        let expected = self.expected.is_some_and(|(expected, since)| {
+            let says_so = self.node(id).is_some_and(|node| node.timeline().is_some());
+            expected == id && !says_so && now.saturating_duration_since(since) <= EXPECTATION
+        });
+        if expected { Tempo::Panic } else { self.tempo(now) }
+    }
+
     /// What is known of one node.
     pub(crate) fn node(&self, id: NodeId) -> Option<&NodeState> {
         self.nodes.get(id.0)
@@ -216,13 +251,20 @@ impl Topology {
     /// Whether the node says primary and must not be believed.
     pub(crate) fn deposed(&self, id: NodeId) -> bool {
         let timeline = self.node(id).and_then(NodeState::timeline);
-        self.of_cluster(id) && timeline.is_some() && timeline < self.highest
+        self.of_cluster(id) && timeline.is_some() && (timeline < self.highest || self.overruled(id))
+    }
+
+    /// Whether the node is a standby on another history than the last known primary's: it goes on following a deposed
+    /// one.
+    pub(crate) fn diverged(&self, id: NodeId) -> bool {
+        let (timeline, began) = self.lag.timeline();
+        self.node(id).is_some_and(|node| node.diverged(timeline, began))
     }
 
     /// How far a standby is behind, if that is known.
     pub(crate) fn lag_of(&self, id: NodeId, now: Instant) -> Option<Duration> {
         match self.node(id)?.role()? {
-            Role::Standby { replayed } => self.lag.of(replayed?, now),
+            Role::Standby { replayed, .. } => self.lag.of(replayed?, now),
             Role::Primary { .. } => None,
         }
     }
@@ -246,10 +288,11 @@ impl Topology {
             .map(|(index, node)| (NodeId(index), node))
     }
 
-    /// The nodes that say primary with the highest timeline.
+    /// The nodes that say primary with the highest timeline and may be believed.
     fn leaders(&self) -> impl Iterator<Item = (NodeId, &NodeState)> {
         self.each().filter(|(id, node)| {
-            self.of_cluster(*id) && node.timeline().is_some() && node.timeline() == self.highest
+            let highest = node.timeline().is_some() && node.timeline() == self.highest;
+            highest && self.of_cluster(*id) && !self.overruled(*id)
         })
     }
 
@@ -259,7 +302,13 @@ impl Topology {
     }
 
     fn usable(&self, id: NodeId) -> bool {
-        self.of_cluster(id) && !self.deposed(id) && !self.split
+        let takes_part = match self.split() {
+            Split::None => true,
+            // Whom a standby follows does not show: the timeline is the same.
+            Split::Decided => self.leaders().any(|(leader, _)| leader == id),
+            Split::Open => false,
+        };
+        takes_part && self.of_cluster(id) && !self.deposed(id) && !self.diverged(id)
     }
 
     /// Draws the conclusions from the present states; each node to be cut is named once.
@@ -277,15 +326,7 @@ impl Topology {
             .filter(|node| cluster.is_some() && node.last().map(|seen| seen.system) == cluster);
         self.highest = seen.filter_map(NodeState::peak).max().max(self.highest);
 
-        // The same server under two names is no split brain: its start time is the same to the microsecond.
-        let mut servers = self
-            .leaders()
-            .filter(|(_, node)| node.phase != Phase::Down)
-            .filter_map(|(_, node)| node.last().map(|seen| seen.started));
-        let first = servers.next();
-        let split = servers.any(|started| Some(started) != first);
-        drop(servers);
-        self.split = split;
+        self.settle_split();
 
         for index in 0..self.nodes.len() {
             let id = NodeId(index);
@@ -293,6 +334,8 @@ impl Topology {
                 None
             } else if !self.of_cluster(id) {
                 Some(CutReason::WrongCluster)
+            } else if self.overruled(id) {
+                Some(CutReason::Overruled)
             } else if self.deposed(id) {
                 Some(CutReason::Deposed)
             } else if self.split && self.nodes[index].timeline().is_some() {
@@ -325,7 +368,11 @@ impl Topology {
             ..
         }) = observation
         {
-            self.lag.note(*timeline, *position, asked);
+            let (timeline, position) = (*timeline, *position);
+            self.lag.note(timeline, position, asked);
+            for node in &mut self.nodes {
+                node.compare(timeline, position, asked);
+            }
         }
     }
 

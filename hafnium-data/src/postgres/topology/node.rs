@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lineage::{Following, Lineage};
+
 /// What a server says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -14,8 +16,12 @@ pub(crate) enum Role {
         position: i64,
         read_only: bool,
     },
-    /// It replays the log of another; `None` before the first record.
-    Standby { replayed: Option<i64> },
+    /// It replays the log of another.
+    Standby {
+        /// `None` before the first record.
+        replayed: Option<i64>,
+        follows: Option<Following>,
+    },
 }
 
 /// One answer of a server.
@@ -82,11 +88,16 @@ pub(crate) struct NodeState {
     pub(crate) refusals: u32,
     /// Why the node is cut at present.
     pub(crate) cut: Option<super::CutReason>,
+    /// The timeline on which the operator named another primary.
+    pub(crate) overruled: Option<u32>,
     /// Whether it is up and may be used.
     pub(crate) fit: bool,
     /// The highest timeline the node ever showed as a primary of the cluster it says it is of.
     peak: Option<u32>,
     last: Option<Observation>,
+    /// When the last answer was there.
+    answered: Option<Instant>,
+    lineage: Lineage,
     failure: Option<Failure>,
     /// Since when it has not been up.
     left: Option<Instant>,
@@ -98,8 +109,8 @@ pub(crate) struct NodeState {
 const ABSENCE: Duration = Duration::from_secs(1);
 
 impl NodeState {
-    /// Takes in evidence; false if it is older than what is known.
-    pub(crate) fn take(&mut self, asked: Instant, evidence: Evidence) -> bool {
+    /// Takes in evidence that came at `now`; false if it is older than what is known.
+    pub(crate) fn take(&mut self, asked: Instant, evidence: Evidence, now: Instant) -> bool {
         if self.newest.is_some_and(|newest| asked < newest) {
             return false;
         }
@@ -111,14 +122,25 @@ impl NodeState {
                     .left
                     .take()
                     .is_some_and(|left| asked.saturating_duration_since(left) > ABSENCE);
-                self.outdated = absent || self.last.is_some_and(|last| last.started != seen.started);
+                let restarted = self.last.is_some_and(|last| last.started != seen.started);
+                self.outdated = absent || restarted;
                 self.phase = Phase::Up;
                 self.refusals = 0;
                 self.failure = None;
                 if self.last.is_some_and(|last| last.system != seen.system) {
                     self.peak = None;
                 }
+                if restarted || self.timeline().is_some() {
+                    self.lineage = Lineage::default();
+                }
+                if let Role::Standby { follows, .. } = seen.role {
+                    self.lineage.note(follows);
+                }
                 self.last = Some(seen);
+                if self.timeline() != self.overruled {
+                    self.overruled = None;
+                }
+                self.answered = Some(now);
                 self.peak = self.peak.max(self.timeline());
             }
             Evidence::Late => {
@@ -162,6 +184,29 @@ impl NodeState {
 
     pub(crate) fn role(&self) -> Option<Role> {
         self.last.map(|seen| seen.role)
+    }
+
+    /// How far it has replayed, as a standby.
+    fn replayed(&self) -> Option<i64> {
+        match self.role()? {
+            Role::Standby { replayed, .. } => replayed,
+            Role::Primary { .. } => None,
+        }
+    }
+
+    /// The primary of `timeline`, asked at `asked`, had got to `end`.
+    pub(crate) fn compare(&mut self, timeline: u32, end: i64, asked: Instant) {
+        let before = self.answered.is_some_and(|answered| answered <= asked);
+        if let Some(replayed) = self.replayed().filter(|_| before) {
+            self.lineage.compare(replayed, timeline, end);
+        }
+    }
+
+    /// Whether it is a standby that is known to have left the history of the primary on `timeline`, which was at
+    /// `began` when it was seen first.
+    pub(crate) fn diverged(&self, timeline: u32, began: i64) -> bool {
+        self.replayed()
+            .is_some_and(|replayed| self.lineage.diverged(replayed, timeline, began))
     }
 
     /// The timeline on which the node said it is primary.

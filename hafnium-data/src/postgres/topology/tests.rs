@@ -49,18 +49,26 @@ fn seen(started: i64, role: Role) -> Evidence {
 }
 
 fn primary(timeline: u32, started: i64) -> Evidence {
-    seen(
-        started,
-        Role::Primary {
-            timeline,
-            position: 100,
-            read_only: false,
-        },
-    )
+    primary_at(timeline, started, 100)
+}
+
+fn primary_at(timeline: u32, started: i64, position: i64) -> Evidence {
+    let read_only = false;
+    let role = Role::Primary {
+        timeline,
+        position,
+        read_only,
+    };
+    seen(started, role)
 }
 
 fn standby(started: i64) -> Evidence {
-    seen(started, Role::Standby { replayed: Some(100) })
+    standby_at(started, 100, None)
+}
+
+fn standby_at(started: i64, replayed: i64, follows: Option<Following>) -> Evidence {
+    let replayed = Some(replayed);
+    seen(started, Role::Standby { replayed, follows })
 }
 
 fn failed(kind: FailureKind) -> Evidence {
@@ -147,6 +155,40 @@ fn equal_timelines_on_two_servers_stop_writes_until_one_vanishes() {
         "suspicion alone decides nothing"
     );
     world.tell(C, failed(FailureKind::Unreachable));
+    assert_eq!(world.topology.writer(), Ok(B));
+}
+
+#[test]
+fn the_operator_decides_a_split_brain_and_who_lost_it_is_not_believed_while_the_other_is_away() {
+    let mut world = World::trio();
+    world.topology = world.topology.believing(Some(C));
+    world.tell(A, failed(FailureKind::Unreachable));
+    world.tell(A, failed(FailureKind::Unreachable));
+    world.tell(B, primary(2, 2));
+    assert_eq!(world.topology.writer(), Ok(B), "without a split it says nothing");
+    let actions = world.tell(C, primary(2, 3));
+    assert!(actions.contains(&Action::Cut(B, CutReason::Overruled)));
+    assert_eq!(world.topology.writer(), Ok(C));
+    assert!(world.topology.deposed(B) && !world.topology.deposed(C));
+    assert_eq!(world.topology.split(), Split::Decided);
+    // Nothing shows which of the two a standby follows.
+    world.tell(A, standby(9));
+    world.tell(C, primary(2, 3));
+    assert_eq!(world.topology.readers(world.now), []);
+    for _ in 0..2 {
+        world.tell(C, failed(FailureKind::Unreachable));
+        let actions = world.tell(B, primary(2, 20));
+        let drained = |action: &Action| *action == Action::Drain(B);
+        assert!(actions.iter().all(drained), "also after a restart: {actions:?}");
+        assert_eq!(world.topology.writer(), Err(NoWriter::NoPrimary));
+    }
+    world.tell(C, primary(2, 3));
+    assert_eq!(world.topology.writer(), Ok(C));
+    world.tell(B, standby(21));
+    assert_eq!(world.topology.split(), Split::None);
+    assert_eq!(world.topology.readers(world.now), [A, B]);
+    // The decision was about that timeline.
+    world.tell(B, primary(3, 21));
     assert_eq!(world.topology.writer(), Ok(B));
 }
 
@@ -251,8 +293,51 @@ fn readers_are_standbys_near_the_primary() {
     let mut world = World::trio();
     world.tell(A, primary(1, 1));
     assert_eq!(world.topology.readers(world.now), [B, C]);
-    world.tell(C, seen(3, Role::Standby { replayed: Some(1) }));
+    world.tell(C, standby_at(3, 1, None));
     assert_eq!(world.topology.readers(world.now), [B]);
+}
+
+#[test]
+fn a_standby_that_receives_a_lower_timeline_is_no_reader_once_it_missed_the_turn() {
+    let mut world = World::trio();
+    let follows = |timeline, at| standby_at(3, at, Some(Following::Received(timeline)));
+    world.tell(A, primary(1, 1));
+    world.tell(C, follows(1, 100));
+    assert_eq!(world.topology.readers(world.now), [B, C]);
+    world.tell(B, primary_at(2, 2, 110));
+    // It lacks what the new primary has, and may be turning.
+    assert_eq!(world.topology.readers(world.now), []);
+    assert_eq!(world.topology.standbys(), [C]);
+    world.tell(C, follows(1, 120));
+    world.tell(B, primary_at(2, 2, 200));
+    assert_eq!(world.topology.readers(world.now), []);
+    assert_eq!(world.topology.standbys(), []);
+    assert!(world.topology.diverged(C));
+    // Its receiver ended; then it was made again from the new primary.
+    world.tell(C, standby_at(3, 120, None));
+    assert!(world.topology.diverged(C));
+    world.tell(C, standby_at(4, 120, Some(Following::AtLeast(1))));
+    assert!(!world.topology.diverged(C));
+    world.tell(C, standby_at(4, 130, Some(Following::Received(2))));
+    assert_eq!(world.topology.readers(world.now), [C]);
+}
+
+#[test]
+fn a_standby_that_was_ahead_of_the_primary_when_that_was_asked_later_is_no_reader_ever_after() {
+    let mut world = World::trio();
+    world.tell(B, primary_at(2, 2, 110));
+    world.tell(C, standby_at(3, 111, None));
+    assert_eq!(world.topology.readers(world.now), [C], "it may be newer");
+    let asked = world.now - Duration::from_millis(1);
+    world.topology.report(B, asked, primary_at(2, 2, 110), world.now);
+    assert!(!world.topology.diverged(C), "B had been asked before C answered");
+    world.tell(B, primary_at(2, 2, 110));
+    assert!(world.topology.diverged(C));
+    world.tell(B, primary_at(2, 2, 500));
+    world.tell(C, standby_at(3, 200, None));
+    assert_eq!(world.topology.readers(world.now), []);
+    world.tell(C, standby_at(4, 200, None));
+    assert_eq!(world.topology.readers(world.now), [C], "another process");
 }
 
 #[test]
