@@ -215,21 +215,20 @@ async fn a_new_authority_of_clients_decides_on_the_next_handshake() {
 #[tokio::test]
 async fn a_listener_that_was_secured_serves_the_last_good_pair_whatever_becomes_of_the_files() {
     let authority = Authority::new();
-    let ca = authority.pem();
     let (first, second) = (authority.server(Ends::Later), authority.server(Ends::Later));
-    let rig = Rig::new(&first, &ca, &PAIR).await;
+    let cx = Context::standalone();
     let mut settings = HttpSettings::default();
     (settings.address, settings.port) = (Ipv4Addr::LOCALHOST.into(), 0);
     let secret = |text: &str| Some(hafnium_core::secret::Secret::new(text));
     settings.tls.certificate = secret(&first.certificate);
     settings.tls.key = secret(&first.key);
-    let bound = settings.secure(settings.bind().unwrap(), &rig.cx).unwrap();
+    let bound = settings.secure(settings.bind().unwrap(), &cx).unwrap();
     // As when one of the files was replaced while the service started.
     settings.tls.key = secret(&second.key);
-    let server = settings.serve(bound, Router::new(), &rig.cx).unwrap();
+    let server = settings.serve(bound, Router::new(), &cx).unwrap();
     let shown = Client::plain(&authority).shown(server.local_addr()).await;
     assert_eq!(shown.ok(), Some(der(&first.certificate)));
     // Without it the same settings can't serve.
-    let refused = settings.serve(settings.bind().unwrap(), Router::new(), &rig.cx);
+    let refused = settings.serve(settings.bind().unwrap(), Router::new(), &cx);
     assert!(refused.is_err());
 }

@@ -98,11 +98,12 @@ async fn a_certificate_is_followed_from_before_the_first_component_starts() {
     let directory = tempfile::tempdir().unwrap();
     let [certificate, key] = pair(directory.path(), "one");
     let mut service = unreachable()
+        .variable("HAFNIUM__START__DEADLINE", "15s")
         .variable("HAFNIUM__HTTP__TLS__CERTIFICATE", certificate)
         .variable("HAFNIUM__HTTP__TLS__KEY", key)
         .start();
     service.probes("/startupz", 503, START).await;
-    let waits = support::until("the store", Duration::from_secs(4), async || {
+    let waits = support::until("the store", Duration::from_secs(12), async || {
         let body = service.probe("/startupz?verbose").await.body;
         match body.contains("redis.velocity failed: waiting for ") {
             true => Ok(()),
