@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::credentials::refuses;
+use super::login_thread::on_thread;
 use super::resolver::Resolver;
 use super::url::Host;
 
@@ -133,23 +134,27 @@ impl Address {
     }
 
     /// A connection to one spot.
+    ///
+    /// Cancel-safe.
     pub(crate) async fn connect_at(
         &self,
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
-        match spot {
-            Spot::Written => options.connect().await,
-            Spot::At(address) => {
-                if matches!(options.get_ssl_mode(), PgSslMode::Disable) {
-                    options.clone().host(&address.to_string()).connect().await
-                } else {
-                    #[cfg(target_os = "linux")]
-                    return super::wire::log_in(options, SocketAddr::new(address, self.port)).await;
-                    #[cfg(not(target_os = "linux"))]
-                    return options.connect().await;
-                }
-            }
-        }
+        on_thread(connect_to(options.clone(), spot, self.port)).await?
     }
+}
+
+async fn connect_to(options: PgConnectOptions, spot: Spot, port: u16) -> Result<PgConnection, sqlx::Error> {
+    let Spot::At(address) = spot else {
+        return options.connect().await;
+    };
+    if matches!(options.get_ssl_mode(), PgSslMode::Disable) {
+        return options.host(&address.to_string()).connect().await;
+    }
+    #[cfg(target_os = "linux")]
+    return super::wire::log_in(&options, SocketAddr::new(address, port)).await;
+    // The system resolves the name again.
+    #[cfg(not(target_os = "linux"))]
+    return options.port(port).connect().await;
 }

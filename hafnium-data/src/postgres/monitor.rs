@@ -174,6 +174,9 @@ impl Monitor {
         let mut topology = self.lock();
         let now = Instant::now();
         let before = role(&topology, id);
+        if let (Some(node), Evidence::Seen(_)) = (self.node(id), &evidence) {
+            node.round_trips.note(now.saturating_duration_since(asked));
+        }
         let actions = topology.report(id, asked, evidence, now);
         let after = role(&topology, id);
         if let Some(node) = self.node(id).filter(|_| before != after) {
@@ -223,8 +226,8 @@ impl Monitor {
                 match reason {
                     CutReason::Moved => {
                         tracing::info!(node = node.label, "its name has moved: the old address is left");
-                        // No connection is warm there, so as many logins at once as may be.
-                        node.opener.warm(node.pool.status().max_size);
+                        // No connection is warm there but the one that found it.
+                        node.opener.move_in();
                     }
                     CutReason::Deposed => tracing::warn!(
                         node = node.label,
@@ -361,7 +364,7 @@ impl Monitor {
                     in_use: node.in_use(),
                     idle: node.idle(),
                     max: pool.max_size,
-                    waiting: pool.waiting,
+                    waiting: node.waiting(),
                     failure: state
                         .and_then(|state| state.failure())
                         .map(|failure| failure.reason.to_string()),
