@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::certificates::Files;
 use super::credentials::refuses;
+use super::login_thread::on_thread;
 use super::resolver::Resolver;
 use super::url::Host;
 
@@ -130,7 +131,9 @@ impl Address {
         options: &PgConnectOptions,
         budget: Duration,
     ) -> Result<PgConnection, sqlx::Error> {
-        let login = |options: PgConnectOptions| async move { options.connect().await };
+        let login = |options: PgConnectOptions| async move {
+            on_thread(async move { options.connect().await }).await?
+        };
         self.log_in(options, budget, login).await
     }
 
@@ -166,12 +169,16 @@ impl Address {
     }
 
     /// A connection to one spot.
+    ///
+    /// Cancel-safe.
     pub(crate) async fn connect_at(
         &self,
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
-        let login = |options: PgConnectOptions| async move { options.connect().await };
+        let login = |options: PgConnectOptions| async move {
+            on_thread(async move { options.connect().await }).await?
+        };
         Box::pin(self.log_in_at(options, spot, &login)).await
     }
 

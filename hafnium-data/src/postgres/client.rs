@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::PoolError;
 use hafnium_core::Deadline;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
@@ -15,30 +14,27 @@ use tokio_util::task::TaskTracker;
 use super::credentials::{Credentials, refuses};
 use super::error::{Detail, verdict};
 use super::instruments::Instruments;
+use super::line::Patience;
 use super::monitor::{Monitor, Snapshot};
 use super::opener::LoginError;
-use super::pool::{Lease, Node};
+use super::pool::{Lease, Node, Unavailable};
 use super::pooled::Opening;
+use super::reads::Reads;
 use super::retention::Retention;
 use super::route::{Destination, Route};
 use super::session::Balance;
-use super::settings::ReaderFallback;
 use super::slow::SlowStatements;
 use super::sqlstate::{self, Consequence, Stage};
 use super::topology::NodeId;
 
-/// How replicas are read from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reads {
-    /// How long a read under a token waits for a replica.
-    pub(crate) rw_wait: Duration,
-    pub(crate) fallback: ReaderFallback,
-}
-
-impl Reads {
-    pub(crate) fn waits_for_replicas(&self) -> bool {
-        self.fallback == ReaderFallback::None
-    }
+/// The nodes of a database, and where operations go among them.
+pub(crate) struct Nodes {
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) reads: Reads,
+    /// Where operations go that say nothing of it.
+    pub(crate) sought: Destination,
+    pub(crate) balance: Balance,
 }
 
 /// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
@@ -61,41 +57,29 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    #[expect(clippy::too_many_arguments, reason = "called once, with what the handle made")]
     pub(crate) fn new(
-        monitor: Arc<Monitor>,
-        credentials: Arc<Credentials>,
+        nodes: Nodes,
         instruments: Instruments,
         slow: SlowStatements,
         timeout: Duration,
         opening: Opening,
-        reads: Reads,
         retention: Retention,
         tracker: TaskTracker,
     ) -> Self {
         Self {
-            monitor,
-            credentials,
+            monitor: nodes.monitor,
+            credentials: nodes.credentials,
             instruments,
             slow,
             timeout,
             opening,
-            reads,
+            reads: nodes.reads,
             retention,
             tracker,
             stop: CancellationToken::new(),
-            sought: Destination::Writer,
-            balance: Balance::default(),
+            sought: nodes.sought,
+            balance: nodes.balance,
             closed: AtomicBool::new(false),
-        }
-    }
-
-    /// With what the URL says of the nodes to go to.
-    pub(crate) fn choosing(self, sought: Destination, balance: Balance) -> Self {
-        Self {
-            sought,
-            balance,
-            ..self
         }
     }
 
@@ -130,6 +114,10 @@ impl Client {
         mut alarm: Pin<&mut Sleep>,
     ) -> Result<Lease, sqlx::Error> {
         let begun = Instant::now();
+        let patience = Patience {
+            begun,
+            due: deadline.instant(),
+        };
         let route = self.way_to(destination, avoided);
         if let Destination::ReaderAfter(token) = &route.destination {
             if self.is_closed() {
@@ -156,22 +144,23 @@ impl Client {
             // What comes after the connection is not even registered when one is free.
             tokio::select! {
                 biased;
-                got = node.pool.get() => match got {
-                    Ok(object) => {
-                        let lease = Lease::new(object, node.clone());
+                got = node.checkout(patience) => match got {
+                    Ok(lease) => {
                         // The node may have been deposed at the same time; then the lease is given back.
                         if route.admits(&self.monitor.snapshot(), node.id) {
-                            node.opener.occupancy.waited(begun.elapsed());
+                            let waited = begun.elapsed();
+                            in_time(&node, waited, deadline.remaining())?;
+                            node.opener.occupancy.waited(waited);
                             return Ok(lease);
                         }
                     }
-                    Err(PoolError::Backend(error)) => {
+                    Err(Unavailable::Login(error)) => {
                         self.login_failed(&node, &error)?;
                         // Bounded by the deadline below; the pause keeps a full server from being hammered.
                         let pause = Duration::from_millis(5 + fastrand::u64(0..=15));
                         tokio::time::sleep(pause.min(deadline.remaining())).await;
                     }
-                    Err(_) => return Err(Detail::Closed.into()),
+                    Err(Unavailable::Closed) => return Err(Detail::Closed.into()),
                 },
                 () = self.moved(&route, node.id) => {}
                 () = alarm.as_mut() => {}
@@ -293,6 +282,24 @@ impl Client {
     }
 }
 
+/// Whether an operation that got its connection after `waited` is begun with what is `left` of its time.
+///
+/// # Errors
+/// When it is not: the connection serves another.
+fn in_time(node: &Node, waited: Duration, left: Duration) -> Result<(), Detail> {
+    let needed = node.round_trips.needed(waited + left);
+    if left >= needed {
+        return Ok(());
+    }
+    node.opener.occupancy.timed_out();
+    Err(Detail::TooLate {
+        node: node.label.clone(),
+        waited,
+        left,
+        needed,
+    })
+}
+
 fn pool_timeout(node: &Node, begun: Instant) -> Detail {
     let status = node.pool.status();
     Detail::PoolTimeout {
@@ -301,7 +308,7 @@ fn pool_timeout(node: &Node, begun: Instant) -> Detail {
         size: node.opener.open_connections(),
         max: status.max_size,
         idle: node.idle(),
-        waiting: status.waiting,
+        waiting: node.waiting(),
         longest: node.checkouts.longest(),
         login: node.opener.last_failure().map(|error| error.0.to_string()),
     }

@@ -47,6 +47,21 @@ pub enum Detail {
         /// Why the last login to the node failed, if none worked since.
         login: Option<String>,
     },
+    /// A connection became free with so little time left that the statement was not begun: it would most likely have ended
+    /// without an answer. The connection serves another.
+    #[error(
+        "a connection to {node} came after {waited:?}, with {left:?} left of at least {needed:?} that a statement takes there at present"
+    )]
+    TooLate {
+        /// The node.
+        node: String,
+        /// How long the caller waited.
+        waited: Duration,
+        /// What was left until the deadline.
+        left: Duration,
+        /// Two round trips to the node, and no more than a quarter of the operation's time.
+        needed: Duration,
+    },
     /// The server refused the credentials or the database.
     #[error("{node} refused the login ({state}): {message}")]
     LoginRefused {
@@ -186,6 +201,7 @@ impl Detail {
         let (outcome, transient, fault, code) = match self {
             Self::NoNode { .. } => (Outcome::NotRun, true, Dependency, "postgres.no_node"),
             Self::PoolTimeout { .. } => (Outcome::NotRun, true, Capacity, "postgres.pool_timeout"),
+            Self::TooLate { .. } => (Outcome::NotRun, true, Capacity, "postgres.too_late"),
             Self::LoginRefused { .. } => (Outcome::NotRun, false, Service, "postgres.login_refused"),
             Self::Deadline { outcome, .. } => (*outcome, true, Dependency, "postgres.deadline_exceeded"),
             Self::Cut { outcome, .. } => (*outcome, true, Dependency, "postgres.cut"),

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::address::Address;
 use super::check::{check, name_servers, named};
-use super::client::{Client, Reads};
+use super::client::{Client, Nodes};
 use super::credentials::Credentials;
 use super::exactly_once::Done;
 use super::instruments::{Instruments, NodeInstruments, SplitInstruments};
@@ -24,6 +24,7 @@ use super::opener::Opener;
 use super::pool::Node;
 use super::pooled::Opening;
 use super::probe::{Door, Probe};
+use super::reads::Reads;
 use super::resolver::Resolver;
 use super::retention::Retention;
 use super::route::Destination;
@@ -187,6 +188,7 @@ impl Postgres {
                 options,
                 credentials: credentials.clone(),
                 address,
+                found: Mutex::default(),
             });
             let opener = Opener::new(door.clone(), budget, tenure.clone(), occupancy, tracker.clone());
             let node = Node::new(id, label, opener.bounded(max), tenure, max);
@@ -210,21 +212,25 @@ impl Postgres {
         let sought = target.attrs.destination();
         let check = register(&component, &monitor, &credentials, sought, cx);
         let shown = super::shown::register(&component, &monitor, &credentials, cx.topology());
-        let client = Client::new(
+        let nodes = Nodes {
             monitor,
             credentials,
+            reads: Reads {
+                rw_wait: settings.rw_wait.get(),
+                fallback: settings.reader_fallback,
+            },
+            sought,
+            balance: target.balance,
+        };
+        let client = Client::new(
+            nodes,
             Instruments::new(cx.metrics(), name),
             SlowStatements::new(&component, &settings, &tracker),
             settings.timeout.get(),
             opening,
-            Reads {
-                rw_wait: settings.rw_wait.get(),
-                fallback: settings.reader_fallback,
-            },
             Retention::new(&component, settings.marker_retention.get(), cx.tasks()),
             tracker,
-        )
-        .choosing(target.attrs.destination(), target.balance);
+        );
         Ok(Self {
             shared: Arc::new(Shared {
                 component,

@@ -48,7 +48,7 @@ impl Component for Postgres {
             client.stop.cancel();
             for node in client.monitor.nodes() {
                 node.cut("the client is closing");
-                node.pool.close();
+                node.close();
             }
             client.tracker.close();
             // Probers end at once and logins within their budget; a slow login is no one's work.

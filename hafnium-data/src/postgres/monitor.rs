@@ -175,6 +175,9 @@ impl Monitor {
             self.nodes.iter().map(|node| role(topology, node.id)).collect()
         };
         let before = roles(&topology);
+        if let (Some(node), Evidence::Seen(_)) = (self.node(id), &evidence) {
+            node.round_trips.note(now.saturating_duration_since(asked));
+        }
         let actions = topology.report(id, asked, evidence, now);
         let changes = before.into_iter().zip(roles(&topology)).zip(&self.nodes);
         for ((before, after), node) in changes.filter(|((before, after), _)| before != after) {
@@ -224,8 +227,8 @@ impl Monitor {
                 match reason {
                     CutReason::Moved => {
                         tracing::info!(node = node.label, "its name has moved: the old address is left");
-                        // No connection is warm there, so as many logins at once as may be.
-                        node.opener.warm(node.pool.status().max_size);
+                        // No connection is warm there but the one that found it.
+                        node.opener.move_in();
                     }
                     CutReason::Deposed => tracing::warn!(
                         node = node.label,

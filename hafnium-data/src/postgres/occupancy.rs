@@ -75,7 +75,7 @@ impl Occupancy {
         let pool = node.pool.status();
         self.used.set(node.in_use() as f64);
         self.idle.set((pool.available + node.opener.spares()) as f64);
-        self.pending.set(pool.waiting as f64);
+        self.pending.set(node.waiting() as f64);
     }
 
     pub(crate) fn waited(&self, time: Duration) {

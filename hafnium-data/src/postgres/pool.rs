@@ -7,13 +7,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult};
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::checkouts::{Checkout, Checkouts};
+use super::line::Patience;
 use super::opener::{Connection, LoginError, Opener};
 use super::reads::Replayed;
+use super::round_trips::RoundTrips;
 use super::tenure::{Cut, Tenure};
 use super::topology::NodeId;
 
@@ -21,7 +23,8 @@ use super::topology::NodeId;
 /// network load balancers do after 350 s), and the socket's keepalive can't be set through sqlx.
 pub(crate) const IDLE: Duration = Duration::from_secs(300);
 
-/// Makes and checks connections for the pool. Creating only awaits an opener, see there.
+/// Makes and checks connections for the pool. Creating takes what an opener has ready and waits for nothing: who has to
+/// wait does so in line, see [`Node::checkout`].
 pub(crate) struct Manager {
     opener: Arc<Opener>,
     tenure: Arc<Tenure>,
@@ -29,13 +32,13 @@ pub(crate) struct Manager {
 
 impl managed::Manager for Manager {
     type Type = Connection;
-    type Error = LoginError;
+    type Error = NoneReady;
 
-    async fn create(&self) -> Result<Connection, LoginError> {
-        self.opener.open().await
+    async fn create(&self) -> Result<Connection, NoneReady> {
+        self.opener.ready().ok_or(NoneReady)
     }
 
-    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<LoginError> {
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<NoneReady> {
         if !self.tenure.admits(&connection.pass) {
             Err(RecycleError::message("of a former tenure"))
         } else if metrics.last_used() > IDLE {
@@ -46,6 +49,15 @@ impl managed::Manager for Manager {
     }
 }
 
+/// There is no connection without a login.
+pub(crate) struct NoneReady;
+
+/// Why there is no connection to a node.
+pub(crate) enum Unavailable {
+    Login(LoginError),
+    Closed,
+}
+
 /// One node: its address, its tenure and its pool.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
@@ -54,6 +66,7 @@ pub(crate) struct Node {
     pub(crate) opener: Arc<Opener>,
     pub(crate) pool: managed::Pool<Manager>,
     pub(crate) checkouts: Arc<Checkouts>,
+    pub(crate) round_trips: RoundTrips,
     /// When the server last ended a connection that was in use (57P01).
     ended: Mutex<Option<Instant>>,
 }
@@ -84,9 +97,34 @@ impl Node {
             tenure,
             opener,
             pool,
-            checkouts: Arc::default(),
+            checkouts: Checkouts::new(max),
+            round_trips: RoundTrips::default(),
             ended: Mutex::default(),
         })
+    }
+
+    /// A connection, for an operation with this much patience. However many wait, and whatever for, those are served in
+    /// the order of the [line](super::line).
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn checkout(self: &Arc<Self>, patience: Patience) -> Result<Lease, Unavailable> {
+        let turn = self.checkouts.turn(patience).await;
+        let checkout = turn.ok_or(Unavailable::Closed)?;
+        loop {
+            match self.pool.get().await {
+                Ok(object) => return Ok(Lease::new(object, self.clone(), checkout)),
+                Err(PoolError::Backend(NoneReady)) => {}
+                Err(_) => return Err(Unavailable::Closed),
+            }
+            let opened = self.opener.open(patience).await;
+            self.opener.keep(opened.map_err(Unavailable::Login)?);
+        }
+    }
+
+    /// No connection is given out any more.
+    pub(crate) fn close(&self) {
+        self.checkouts.close();
+        self.pool.close();
     }
 
     /// The server ended a connection that was in use. Whether it did so to another shortly before, too.
@@ -120,7 +158,12 @@ impl Node {
 
     /// Operations that hold a connection or wait for one.
     pub(crate) fn users(&self) -> usize {
-        self.in_use() + self.pool.status().waiting
+        self.in_use() + self.waiting()
+    }
+
+    /// Operations that wait for a connection, in line or for a login.
+    pub(crate) fn waiting(&self) -> usize {
+        self.checkouts.waiting() + self.opener.waiting()
     }
 
     /// Connections that are open and free.
@@ -140,17 +183,18 @@ pub(crate) struct Lease {
     /// Taken by `drop` alone.
     object: Option<Object<Manager>>,
     node: Arc<Node>,
+    /// Given back after the connection, so that whoever is next finds it.
     _checkout: Checkout,
     /// Something was sent whose reply was not read to the end.
     busy: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(object: Object<Manager>, node: Arc<Node>) -> Self {
+    fn new(object: Object<Manager>, node: Arc<Node>, checkout: Checkout) -> Self {
         Self {
             object: Some(object),
-            _checkout: node.checkouts.begin(),
             node,
+            _checkout: checkout,
             busy: false,
         }
     }

@@ -1,7 +1,7 @@
 //! The probe: one connection of its own per node, one query, short budgets; and where the node is when its name moves.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -55,6 +55,8 @@ pub(crate) struct Door {
     pub(crate) options: PgConnectOptions,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) address: Arc<Address>,
+    /// The connection with which the node was found at a new address, for whoever opens the pool's there.
+    pub(crate) found: Mutex<Option<(PgConnection, Seal)>>,
 }
 
 /// A connection and where it leads.
@@ -148,11 +150,18 @@ impl Probe {
         // Before it is told: what is logged in to from then on is the new address.
         self.door.address.found_at(spot);
         self.door.address.settle(primary);
-        self.link = Some(found.link);
         if primary {
             self.served = Some(spot);
         }
-        if primary && served.is_some_and(|served| served != spot) {
+        let moved = primary && served.is_some_and(|served| served != spot);
+        if moved {
+            // A login less on the way of the first write there; the next question opens another.
+            let Link { connection, seal, .. } = found.link;
+            *self.door.found.lock().unwrap_or_else(PoisonError::into_inner) = Some((connection, seal));
+        } else {
+            self.link = Some(found.link);
+        }
+        if moved {
             tell(found.asked, Evidence::Moved(found.seen));
         } else {
             tell(found.asked, Evidence::Seen(found.seen));

@@ -17,9 +17,11 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::error::{Detail, of_handle, verdict};
+use super::line::Patience;
 use super::operation::guarded;
-use super::pool::{Lease, Node};
+use super::pool::{Lease, Node, Unavailable};
 use super::route::{Leader, Reach, Route};
+use super::settings::ReaderFallback;
 use super::sqlstate::Stage;
 use super::token::Token;
 
@@ -40,6 +42,20 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// How much longer a question under way may take than the wait: breaking it off costs the connection.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// How replicas are read from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reads {
+    /// How long a read under a token waits for a replica.
+    pub(crate) rw_wait: Duration,
+    pub(crate) fallback: ReaderFallback,
+}
+
+impl Reads {
+    fn waits_for_replicas(&self) -> bool {
+        self.fallback == ReaderFallback::None
+    }
+}
 
 /// How far a replica said it is, on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,19 +165,19 @@ impl Client {
 
     /// A connection to `node` if it has what `token` stands for. Whatever goes wrong here is a reason to read elsewhere.
     async fn ask(&self, node: &Arc<Node>, token: &Token, route: &Route<'_>, end: Deadline) -> Option<Lease> {
-        let object = match end
-            .bound("a connection to a replica", node.pool.get())
-            .await
-            .ok()?
-        {
-            Ok(object) => object,
-            Err(deadpool::managed::PoolError::Backend(error)) => {
+        let patience = Patience {
+            begun: Instant::now(),
+            due: end.instant(),
+        };
+        let had = end.bound("a connection to a replica", node.checkout(patience));
+        let mut lease = match had.await.ok()? {
+            Ok(lease) => lease,
+            Err(Unavailable::Login(error)) => {
                 let _read_elsewhere = self.login_failed(node, &error);
                 return None;
             }
-            Err(_) => return None,
+            Err(Unavailable::Closed) => return None,
         };
-        let mut lease = Lease::new(object, node.clone());
         if !lease
             .peek()
             .replayed

@@ -93,7 +93,7 @@ impl Monitor {
                     in_use: node.in_use(),
                     idle: node.idle(),
                     max: pool.max_size,
-                    waiting: pool.waiting,
+                    waiting: node.waiting(),
                     failure: state
                         .and_then(|state| state.failure())
                         .map(|failure| failure.reason.to_string()),

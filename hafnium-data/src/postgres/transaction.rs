@@ -184,6 +184,15 @@ struct Failed<E> {
 }
 
 impl<E: From<sqlx::Error>> Failed<E> {
+    /// Trying again would not get what the whole deadline did not.
+    fn for_good(error: sqlx::Error) -> Self {
+        Self {
+            error: E::from(error),
+            verdict: None,
+            node: None,
+        }
+    }
+
     fn new(error: sqlx::Error, node: Option<NodeId>) -> Self {
         Self {
             verdict: Some(verdict(&error, Stage::Statement)),
@@ -259,7 +268,7 @@ impl View {
         E: From<sqlx::Error> + StdError + 'static,
     {
         let acquired = self.client.acquire(self.destination, avoided, deadline).await;
-        let mut lease = acquired.map_err(|error| Failed::new(error, None))?;
+        let mut lease = acquired.map_err(Failed::for_good)?;
         let (node, cut) = (lease.node().clone(), lease.cut());
 
         let begin = begin(&mut lease, &self.client.opening, self.read_only);

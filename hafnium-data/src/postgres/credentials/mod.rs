@@ -86,6 +86,19 @@ impl Seal {
         self.generation == self.credentials.generation.load(Ordering::Acquire)
     }
 
+    /// The seal of a connection that comes into a pool; `None` when its pair has been replaced.
+    pub(crate) fn pooled(self) -> Option<Self> {
+        let share = {
+            let mut state = self.credentials.state();
+            let current = state.generation == self.generation;
+            current.then(|| state.share(self.node))?
+        };
+        Some(Self {
+            _share: Some(share),
+            ..self
+        })
+    }
+
     /// The seal of a connection that is not in a pool.
     pub(crate) fn apart(self) -> Self {
         Self { _share: None, ..self }

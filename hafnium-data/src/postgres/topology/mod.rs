@@ -64,7 +64,9 @@ impl CutReason {
         match self {
             Self::Deposed => "another node is primary with a higher timeline",
             Self::SplitBrain => "two servers say primary with the same timeline",
-            Self::Overruled => "two servers say primary with the same timeline, and the operator named the other one",
+            Self::Overruled => {
+                "two servers say primary with the same timeline, and the operator named the other one"
+            }
             Self::WrongCluster => "it belongs to another cluster",
             Self::Moved => "its name has moved to another address",
         }
