@@ -19,8 +19,11 @@
 mod address;
 mod attempts;
 mod capacity;
+mod check;
 mod checkouts;
+mod classify;
 mod client;
+mod commit;
 mod copy;
 mod credentials;
 mod dedicated;
@@ -63,6 +66,7 @@ mod tls;
 mod token;
 mod topology;
 mod transaction;
+mod tx;
 mod unguarded;
 mod url;
 mod view;
@@ -80,7 +84,7 @@ pub use migrations::{Migrated, MigrationError};
 pub use monitor::NodeStatus;
 pub use settings::{PostgresSection, PostgresSettings, ReaderFallback};
 pub use token::{PendingToken, Token, TokenError};
-pub use transaction::Tx;
+pub use tx::Tx;
 pub use url::UrlError;
 pub use view::View;
 
