@@ -18,7 +18,7 @@ use super::attempts::Repeatable;
 use super::error::{Detail, classify, find, of_transaction};
 use super::marker::{Key, Run, mark};
 use super::token::PendingToken;
-use super::transaction::Tx;
+use super::tx::Tx;
 use super::view::View;
 
 /// More COMMITs without a reply than this only happen when something cuts each of them at once.

@@ -35,7 +35,7 @@ use super::status::NodeStatus;
 use super::tenure::Tenure;
 use super::token::Token;
 use super::topology::{NoWriter, NodeId, Split};
-use super::transaction::Tx;
+use super::tx::Tx;
 use super::url::{Target, milliseconds};
 use super::view::View;
 use super::zones::Zones;

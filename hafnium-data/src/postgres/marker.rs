@@ -5,7 +5,7 @@
 //! first one's client is gone and its COMMIT still on the way.
 
 use super::error::Detail;
-use super::transaction::Tx;
+use super::tx::Tx;
 
 /// The table of the markers of [`exactly_once`](super::Postgres::exactly_once), for a migration of the service: the
 /// role that serves requests needs no right to create anything, only `SELECT`, `INSERT`, `UPDATE` and, for the

@@ -14,13 +14,14 @@ use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
+use super::commit::{begin, roll_back};
 use super::error::{Detail, detail, verdict};
 use super::operation::guarded;
 use super::pool::Lease;
 use super::sqlstate::{Consequence, Stage};
 use super::statement::Statement;
 use super::token::PendingToken;
-use super::transaction::{begin, lost_before_commit, roll_back};
+use super::transaction::lost_before_commit;
 use super::view::{ReadOnly, View};
 
 /// How transactions of a client begin.
