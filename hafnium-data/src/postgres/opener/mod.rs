@@ -225,7 +225,8 @@ impl Opener {
         if purpose == Purpose::Callers && pause >= HEAD_START {
             let mut queue = self.queue();
             if queue.waiting.is_empty() {
-                return queue.end();
+                queue.end();
+                return self.staff(&mut queue);
             }
         }
         let full = self.queue().full.as_ref().map(|full| full.until);
