@@ -13,6 +13,7 @@
 mod certificates;
 mod faults;
 mod names;
+mod overload;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use hafnium_core::secret::Secret;
 use hafnium_data::postgres::{Detail, Event, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::referee::{Row, Samples};
 use names::{NAME, NEW, OLD, Rig, address, server_of};
+use overload::narrow::Narrow;
 use sqlx::postgres::PgPoolOptions;
 use tokio::time::Instant;
 
@@ -81,6 +83,25 @@ async fn a_name_that_moves_is_followed_when_its_time_to_live_is_over_and_the_old
         "nothing goes to the old address any more"
     );
     assert_eq!(postgres.nodes()[0].role, "primary");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_write_at_a_new_address_needs_no_login_but_that_which_found_it() {
+    let _alone = figures::alone().await;
+    let rig = Rig::single("sslmode=disable", Duration::from_secs(1)).await;
+    let new = Narrow::at(rig.at(NEW), rig.server(0));
+    let postgres = rig.connect().await;
+    server_of(&postgres).await;
+    // Less than the probe gives a login, and long against a statement.
+    new.each_login_takes(Duration::from_millis(700));
+    rig.names.set(NAME, [address(NEW)], Duration::from_secs(60));
+    rig.old.black_hole();
+    let view = postgres.within(Duration::from_secs(15)).idempotent();
+    sqlx::query("INSERT INTO t VALUES (1)")
+        .execute(&view)
+        .await
+        .unwrap();
+    assert_eq!(new.logins().passed, 1, "{:?}", new.logins());
 }
 
 #[tokio::test]

@@ -158,6 +158,7 @@ impl Probe {
             // A login less on the way of the first write there; the next question opens another.
             let Link { connection, seal, .. } = found.link;
             *self.door.found.lock().unwrap_or_else(PoisonError::into_inner) = Some((connection, seal));
+            self.link = None;
         } else {
             self.link = Some(found.link);
         }

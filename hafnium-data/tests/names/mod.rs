@@ -65,8 +65,17 @@ impl Rig {
 
     /// A proxy before a node, at an address of its own.
     pub(crate) fn proxy(&self, at: &str, node: usize) -> Proxy {
-        let at = SocketAddr::new(address(at), self.port);
-        Proxy::start_at(at, server(&self.cluster, node)).unwrap()
+        Proxy::start_at(self.at(at), self.server(node)).unwrap()
+    }
+
+    /// Where the name leads to when its address is `text`.
+    pub(crate) fn at(&self, text: &str) -> SocketAddr {
+        SocketAddr::new(address(text), self.port)
+    }
+
+    /// Where a node listens.
+    pub(crate) fn server(&self, node: usize) -> SocketAddr {
+        server(&self.cluster, node)
     }
 
     pub(crate) fn settings(&self) -> PostgresSettings {

@@ -26,19 +26,34 @@ struct Shared {
     processor: Mutex<()>,
     /// What a login takes of it, in microseconds.
     work: AtomicU64,
-    logins: AtomicU64,
+    came: AtomicU64,
     given_up: AtomicU64,
+    passed: AtomicU64,
+}
+
+/// How many logins came, and what became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Logins {
+    pub(crate) came: u64,
+    /// Their client went away before.
+    pub(crate) given_up: u64,
+    pub(crate) passed: u64,
 }
 
 impl Narrow {
     /// Lets logins pass at once, for now.
     pub(crate) fn before(server: SocketAddr) -> Self {
+        Self::at((std::net::Ipv4Addr::LOCALHOST, 0).into(), server)
+    }
+
+    /// The same at an address of the caller's choice.
+    pub(crate) fn at(address: SocketAddr, server: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -65,10 +80,13 @@ impl Narrow {
         self.shared.work.store(work.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Logins that came, and those of them whose client gave up.
-    pub(crate) fn logins(&self) -> (u64, u64) {
-        let Shared { logins, given_up, .. } = &*self.shared;
-        (logins.load(Ordering::Relaxed), given_up.load(Ordering::Relaxed))
+    pub(crate) fn logins(&self) -> Logins {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Logins {
+            came: count(&self.shared.came),
+            given_up: count(&self.shared.given_up),
+            passed: count(&self.shared.passed),
+        }
     }
 }
 
@@ -81,7 +99,7 @@ impl Drop for Narrow {
 }
 
 async fn serve(mut client: TcpStream, server: SocketAddr, shared: Arc<Shared>) {
-    shared.logins.fetch_add(1, Ordering::Relaxed);
+    shared.came.fetch_add(1, Ordering::Relaxed);
     let mut left = Duration::from_micros(shared.work.load(Ordering::Relaxed));
     while !left.is_zero() {
         // Fair: whoever waits for longest is next.
@@ -97,6 +115,7 @@ async fn serve(mut client: TcpStream, server: SocketAddr, shared: Arc<Shared>) {
         left = left.saturating_sub(begun.elapsed());
         drop(turn);
     }
+    shared.passed.fetch_add(1, Ordering::Relaxed);
     let Ok(mut server) = TcpStream::connect(server).await else {
         return;
     };
