@@ -152,9 +152,9 @@ async fn a_failover_with_writers_on_the_deposed_primary_is_told_by_every_metric_
 
     // In flight on the primary when it freezes: writes that may not be repeated, and one that may.
     let writers: Vec<_> = (0..WRITERS)
-        .map(|_| tokio::spawn(write(view.clone(), 0.2)))
+        .map(|_| tokio::spawn(write(view.clone(), 3.0)))
         .collect();
-    let repeated = tokio::spawn(write(postgres.idempotent(), 0.2));
+    let repeated = tokio::spawn(write(postgres.idempotent(), 3.0));
     scraped
         .until("all are under way", |scraped| {
             scraped.postgres.nodes()[0].in_use == WRITERS + 1

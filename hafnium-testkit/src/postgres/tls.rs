@@ -31,13 +31,13 @@ impl PostgresCluster {
     }
 
     /// Lets a node that offers TLS refuse clients over TLS that have no certificate of `authority` (PEM) with their user as
-    /// its common name; the password is asked for all the same. Clients without TLS are served as before.
+    /// its common name; no password is asked for then. Clients without TLS are served as before.
     ///
     /// # Errors
     /// [`Error::NotReady`] when the server does not take it, which its log explains.
     pub async fn demand_client_certificates(&self, node: usize, authority: &str) -> Result<(), Error> {
         self.nodes[node].write("root.crt", authority)?;
-        let rule = "hostssl all all all scram-sha-256 clientcert=verify-full";
+        let rule = "hostssl all all all cert";
         self.nodes[node].write("pg_hba.conf", &format!("{rule}\n{PG_HBA_CONF}"))?;
         let session = self.connect(node, "postgres").await?;
         session.run("ALTER SYSTEM SET ssl_ca_file = 'root.crt'").await?;
