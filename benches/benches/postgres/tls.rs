@@ -126,6 +126,9 @@ pub(crate) async fn compare(
     }
 }
 
+/// One figure of a run.
+type Part = fn(&Run) -> f64;
+
 /// No targets: it is a price, and the alternative is a name that is not followed.
 fn report(figures: &mut Figures, case: &str, rounds: &[[Option<Run>; 3]]) {
     println!("{case}");
@@ -140,14 +143,13 @@ fn report(figures: &mut Figures, case: &str, rounds: &[[Option<Run>; 3]]) {
         if index == 0 {
             continue;
         }
-        let ratio = |part: fn(&Run) -> f64| -> Option<Ratio> {
+        let ratio = |part: Part| -> Option<Ratio> {
             all(rounds.iter().map(|runs| {
                 let (carried, other) = (runs[0].as_ref()?, runs[index].as_ref()?);
                 Some(part(carried) / part(other))
             }))
         };
-        let of: [(&str, fn(&Run) -> f64); 2] =
-            [("throughput_ratio", |run| run.rate), ("p99_ratio", |run| run.p99)];
+        let of: [(&str, Part); 2] = [("throughput_ratio", |run| run.rate), ("p99_ratio", |run| run.p99)];
         for (figure, part) in of {
             if let Some(ratio) = ratio(part) {
                 println!("    {figure} {ratio}");
