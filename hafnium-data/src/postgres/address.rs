@@ -141,7 +141,8 @@ impl Address {
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
-        on_thread(connect_to(options.clone(), spot, self.port)).await?
+        // Boxed, or every login grows by that of sqlx.
+        on_thread(Box::pin(connect_to(options.clone(), spot, self.port))).await?
     }
 }
 
