@@ -132,7 +132,7 @@ impl Address {
         budget: Duration,
     ) -> Result<PgConnection, sqlx::Error> {
         let login = |options: PgConnectOptions| async move {
-            on_thread(async move { options.connect().await }).await?
+            on_thread(Box::pin(async move { options.connect().await })).await?
         };
         self.log_in(options, budget, login).await
     }
@@ -177,7 +177,7 @@ impl Address {
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
         let login = |options: PgConnectOptions| async move {
-            on_thread(async move { options.connect().await }).await?
+            on_thread(Box::pin(async move { options.connect().await })).await?
         };
         Box::pin(self.log_in_at(options, spot, &login)).await
     }

@@ -102,7 +102,8 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Lease, sqlx::Error> {
         let alarm = pin!(tokio::time::sleep_until(deadline.instant()));
-        self.acquire_by(destination, avoided, deadline, alarm).await
+        // Boxed, or every transaction grows by what waiting takes.
+        Box::pin(self.acquire_by(destination, avoided, deadline, alarm)).await
     }
 
     /// As [`acquire`](Self::acquire), with the alarm of the deadline.
