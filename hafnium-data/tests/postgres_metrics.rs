@@ -34,7 +34,8 @@ impl Scraped {
     async fn start(cluster: PostgresCluster, change: impl FnOnce(&mut PostgresSettings)) -> Scraped {
         let url = cluster.create_database("ledger").await.unwrap();
         let session = cluster.connect(0, "ledger").await.unwrap();
-        session.batch_execute("CREATE TABLE t (id int)").await.unwrap();
+        let table = "CREATE TABLE t (id int); GRANT ALL ON t TO PUBLIC";
+        session.batch_execute(table).await.unwrap();
         let mut settings = PostgresSettings::new(Secret::new(url));
         settings.timeout = PATIENCE.into();
         change(&mut settings);

@@ -14,7 +14,7 @@ use hafnium_core::Context;
 use hafnium_core::secret::Secret;
 use hafnium_data::postgres::{Postgres, PostgresSettings};
 use hafnium_testkit::postgres::PostgresCluster;
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::PgConnection;
 use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -120,14 +120,13 @@ impl Log {
 async fn people() -> (PostgresCluster, Postgres) {
     let cluster = PostgresCluster::single().await.unwrap();
     let url = cluster.create_database("slow").await.unwrap();
-    // Not by the handle: on a busy machine it might be slow.
-    let mut plain = PgConnection::connect(&url).await.unwrap();
-    for statement in [
-        "CREATE TABLE people (id int PRIMARY KEY, name text)".to_owned(),
-        format!("INSERT INTO people VALUES (1, '{CANARY}')"),
-    ] {
-        plain.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
-    }
+    // By another driver: the handle might be slow, and sqlx logs what it is given.
+    let session = cluster.connect(0, "slow").await.unwrap();
+    let tables = format!(
+        "CREATE TABLE people (id int PRIMARY KEY, name text); GRANT ALL ON people TO PUBLIC; \
+         INSERT INTO people VALUES (1, '{CANARY}')"
+    );
+    session.batch_execute(&tables).await.unwrap();
     let mut settings = PostgresSettings::new(Secret::new(url));
     settings.max = 1;
     settings.timeout = hafnium_core::config::Duration::from_secs(20);
