@@ -5,11 +5,10 @@ use std::io::Write;
 use hafnium_core::ServiceInfo;
 use hafnium_core::metrics::Metrics;
 use hafnium_core::propagation::Propagation;
-use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::level_filters::LevelFilter;
-use tracing::{Dispatch, Metadata};
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::Dispatch;
+use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
@@ -18,10 +17,11 @@ use crate::environment::Environment;
 use crate::error::TelemetryError;
 use crate::exposition::Exposition;
 use crate::filter::LogFilter;
-use crate::log::{Format, LogLayer, Output};
+use crate::layer::{TRACED, TelemetryLayer, is_traced};
+use crate::log::{Format, Lines, Output};
 use crate::resource::Identity;
 use crate::settings::{LogFormat, TelemetrySettings};
-use crate::trace::{W3cPropagator, sampler};
+use crate::trace::{Ids, W3cPropagator, sampler};
 
 /// The parts of a process's telemetry.
 pub(crate) struct Parts {
@@ -68,18 +68,16 @@ impl Parts {
         let of_logs = dropped.with(&[("signal", "logs")]);
         // Present from the start: an alert on a counter that does not exist yet never fires.
         of_logs.add(0);
-        let tracers = SdkTracerProvider::builder()
-            .with_resource(resource.clone())
-            .with_sampler(sampler(settings, environment));
+        let sampler = sampler(settings, environment);
         #[cfg(feature = "otlp")]
-        let (tracers, spans) = {
+        let spans = {
             let of_traces = dropped.with(&[("signal", "traces")]);
             let of_metrics = dropped.with(&[("signal", "metrics")]);
             if let Some(export) = &metrics_export {
                 of_metrics.add(0);
                 export.count_in(of_metrics);
             }
-            crate::otlp::export_spans(tracers, settings, environment, &resource, of_traces)?
+            crate::otlp::export_spans(settings, environment, &resource, of_traces)?
         };
 
         let output = Output::start(output, of_logs).map_err(|error| TelemetryError::Setup {
@@ -92,16 +90,25 @@ impl Parts {
             LogFormat::Auto => Format::json(&identity),
         };
 
-        let traces = tracing_opentelemetry::layer()
-            .with_tracer(tracers.build().tracer("hafnium"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO));
         let (of_log, filter) = filter.reloadable();
-        let lines = LogLayer::new(format, output.clone()).with_filter(of_log);
-        let dispatch = Dispatch::new(Registry::default().with(traces).with(lines));
+        let lines = Lines::new(format, output.clone());
+        #[cfg(feature = "otlp")]
+        let exported = spans
+            .clone()
+            .map(|spans| exported(&resource, sampler.clone(), spans));
+        #[cfg(not(feature = "otlp"))]
+        let exported: Option<OpenTelemetryLayer<Registry, SdkTracer>> = None;
+        let dispatch = match exported {
+            Some(exported) => {
+                let exported = exported.with_filter(filter_fn(is_traced).with_max_level_hint(TRACED));
+                let layer = TelemetryLayer::new(of_log, lines, None);
+                Dispatch::new(Registry::default().with(exported).with(layer))
+            }
+            None => {
+                let layer = TelemetryLayer::new(of_log, lines, Some(Ids::new(sampler)));
+                Dispatch::new(Registry::default().with(layer))
+            }
+        };
 
         let parts = Self {
             metrics,
@@ -140,8 +147,25 @@ impl Parts {
     }
 }
 
-/// Spans are traced from INFO up, whatever is logged. Events stay log lines, which carry the trace id: as events of
-/// spans they would be paid for twice, and an ERROR line would mark the span of a good answer as failed.
-fn is_traced(metadata: &Metadata<'_>) -> bool {
-    metadata.is_span() && *metadata.level() <= LevelFilter::INFO
+/// The layer that hands whole spans to `spans`.
+#[cfg(feature = "otlp")]
+fn exported(
+    resource: &opentelemetry_sdk::Resource,
+    sampler: opentelemetry_sdk::trace::Sampler,
+    spans: crate::trace::SpanQueue,
+) -> OpenTelemetryLayer<Registry, SdkTracer> {
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    let tracers = SdkTracerProvider::builder()
+        .with_resource(resource.clone())
+        .with_sampler(sampler)
+        .with_span_processor(spans)
+        .build();
+    tracing_opentelemetry::layer()
+        .with_tracer(tracers.tracer("hafnium"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 
-use self::replaceable::Replaceable;
+pub(crate) use self::replaceable::Replaceable;
 
 use crate::error::TelemetryError;
 use crate::settings::TelemetrySettings;

@@ -61,6 +61,7 @@ mod error;
 mod exposition;
 mod filter;
 mod flush;
+mod layer;
 mod log;
 mod loglevel;
 #[cfg(feature = "otlp")]

@@ -14,7 +14,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, PeriodicReader, Temporality};
-use opentelemetry_sdk::trace::{SpanExporter as _, TracerProviderBuilder};
+use opentelemetry_sdk::trace::SpanExporter as _;
 
 use crate::delivery::Delivery;
 use crate::environment::Environment;
@@ -45,16 +45,15 @@ fn below(settings: &TelemetrySettings, path: &str) -> Option<String> {
     (!base.is_empty()).then(|| format!("{}/{path}", base.trim_end_matches('/')))
 }
 
-/// Adds the export of spans to `tracers`, where an endpoint is set.
+/// Begins the export of spans, where an endpoint is set.
 pub(crate) fn export_spans(
-    tracers: TracerProviderBuilder,
     settings: &TelemetrySettings,
     environment: &Environment,
     resource: &Resource,
     dropped: Counter,
-) -> Result<(TracerProviderBuilder, Option<SpanQueue>), TelemetryError> {
+) -> Result<Option<SpanQueue>, TelemetryError> {
     let Some(endpoint) = traces_endpoint(settings, environment) else {
-        return Ok((tracers, None));
+        return Ok(None);
     };
     let mut exporter = SpanExporter::builder()
         .with_http()
@@ -68,7 +67,7 @@ pub(crate) fn export_spans(
             reason: format!("the span thread can't be started: {error}"),
         }
     })?;
-    Ok((tracers.with_span_processor(queue.clone()), Some(queue)))
+    Ok(Some(queue))
 }
 
 /// Adds the export of metrics to `meters`, where an endpoint is set.

@@ -1,7 +1,5 @@
 //! Fields whose name says that they hold a secret never leave the process, neither in a log line nor in a span.
 
-use std::cell::Cell;
-
 /// What stands in the place of a secret.
 pub(crate) const REDACTED: &str = "***";
 
@@ -51,31 +49,6 @@ fn begins_mark(first: u8, second: u8) -> bool {
     )
 }
 
-/// [`is_secret`] of a field's name, which is looked at once per thread: a log line has a dozen of them, always the same.
-pub(crate) fn is_secret_field(name: &'static str) -> bool {
-    let place = (name.as_ptr() as usize, name.len());
-    KNOWN.with(|known| {
-        let slot = &known[(place.0 ^ (place.0 >> 6) ^ place.1) % SLOTS];
-        match slot.get() {
-            Some((of, secret)) if of == place => secret,
-            _ => {
-                let secret = is_secret(name);
-                slot.set(Some((place, secret)));
-                secret
-            }
-        }
-    })
-}
-
-const SLOTS: usize = 128;
-
-/// Where a name lies and how long it is: what is static never moves and is never freed.
-type Place = (usize, usize);
-
-thread_local! {
-    static KNOWN: [Cell<Option<(Place, bool)>>; SLOTS] = const { [const { Cell::new(None) }; SLOTS] };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,26 +85,5 @@ mod tests {
             assert!(is_secret(mark), "{mark}");
             assert!(is_secret(&format!("my.{}", mark.to_uppercase())), "{mark}");
         }
-    }
-
-    #[test]
-    fn what_is_remembered_of_a_name_is_of_that_name_and_no_other() {
-        let names: Vec<&'static str> = (0..4 * SLOTS)
-            .map(|number| match number % 3 {
-                0 => format!("field_{number}"),
-                1 => format!("password_{number}"),
-                _ => format!("{number}"),
-            })
-            .map(|name| &*name.leak())
-            .collect();
-        for _ in 0..2 {
-            for name in &names {
-                assert_eq!(is_secret_field(name), is_secret(name), "{name}");
-            }
-        }
-        // The beginning of a name lies where the name does.
-        let name = "token";
-        assert!(is_secret_field(name));
-        assert!(!is_secret_field(&name[..2]));
     }
 }

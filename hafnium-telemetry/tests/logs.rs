@@ -128,6 +128,72 @@ fn a_line_has_its_trace_also_where_the_filter_hides_the_span_or_the_parent_is_na
 }
 
 #[test]
+fn a_line_within_a_span_that_the_filter_hides_has_the_fields_of_the_next_one_around_it() {
+    let lines = logged(Some("info,quiet=off"), || {
+        let shown = tracing::info_span!("shown", account = "a-17");
+        let _shown = shown.enter();
+        let hidden = tracing::info_span!(target: "quiet", "hidden", detail = 1);
+        hidden.in_scope(|| tracing::info!("within"));
+        tracing::info!(parent: &hidden, "named");
+    });
+    let within = lines.with_message("within");
+    assert_eq!(within["account"], "a-17");
+    assert!(within.get("detail").is_none(), "{within}");
+    let named = lines.with_message("named");
+    assert!(named.get("account").is_none(), "{named}");
+}
+
+#[test]
+fn a_filter_may_ask_for_the_spans_that_are_entered_and_for_their_fields() {
+    let lines = Lines::default();
+    let service = ServiceInfo::new("log-test", "1.2.3");
+    let mut settings = settings(None);
+    settings.log_filter = Some("warn,[pay{account=17}]=debug".to_owned());
+    let (telemetry, dispatch) = Telemetry::detached(&settings, &service, lines.clone()).unwrap();
+    with_default(&dispatch, || {
+        let pay = |account: u64| {
+            let span = tracing::debug_span!("pay", account);
+            span.in_scope(|| tracing::debug!("paying"));
+            tracing::debug!("paid");
+        };
+        pay(16);
+        pay(17);
+        telemetry.set_log_filter("warn").unwrap();
+        pay(17);
+        telemetry.set_log_filter("warn,[pay]=debug").unwrap();
+        pay(18);
+    });
+    flush(&telemetry);
+    let all: Vec<_> = lines
+        .json()
+        .iter()
+        .map(|line| (line["message"].clone(), line["account"].clone()))
+        .collect();
+    assert_eq!(all, [("paying".into(), 17.into()), ("paying".into(), 18.into())]);
+}
+
+#[test]
+fn spans_that_are_traced_without_a_collector_are_of_one_trace_whoever_names_their_parent() {
+    let lines = logged(None, || {
+        let outer = tracing::info_span!("outer");
+        outer.in_scope(|| tracing::info!("in outer"));
+        tracing::info_span!(parent: &outer, "inner").in_scope(|| tracing::info!("in inner"));
+        outer.in_scope(|| tracing::info_span!(parent: None, "apart").in_scope(|| tracing::info!("in apart")));
+        tracing::info_span!("later").in_scope(|| tracing::info!("in later"));
+    });
+    let [outer, inner, apart, later] = ["in outer", "in inner", "in apart", "in later"].map(|said| {
+        let line = lines.with_message(said);
+        (line["trace_id"].clone(), line["span_id"].clone())
+    });
+    assert_eq!(outer.0, inner.0);
+    assert_ne!(outer.1, inner.1);
+    for other in [&apart, &later] {
+        assert_ne!(outer.0, other.0);
+    }
+    assert_ne!(apart.0, later.0, "what was left is no parent any more");
+}
+
+#[test]
 fn the_filter_changes_at_run_time_and_one_that_cannot_be_read_changes_nothing() {
     let lines = Lines::default();
     let service = ServiceInfo::new("log-test", "1.2.3");

@@ -36,7 +36,7 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new(peer: Peer, router: Router, connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
-        let mut extensions = Extensions::new();
+        let mut extensions = roomy();
         extensions.insert(ConnectInfo(peer.address));
         #[cfg(feature = "tls")]
         if let Some(identity) = &peer.identity {
@@ -63,6 +63,21 @@ impl Answers {
         };
         (Underway::new(self.connection.clone(), id), last)
     }
+}
+
+/// Extensions whose copies have room for what is added to them on the way of a request; else each request's are moved
+/// while it is on its way.
+fn roomy() -> Extensions {
+    #[derive(Clone)]
+    struct Room<const PLACE: usize>;
+
+    let mut extensions = Extensions::new();
+    extensions.insert(Room::<0>);
+    extensions.insert(Room::<1>);
+    extensions.insert(Room::<2>);
+    extensions.insert(Room::<3>);
+    extensions.clear();
+    extensions
 }
 
 /// When an answer says that it is the last of its connection: a client that keeps it would send its next request into a

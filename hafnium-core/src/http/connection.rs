@@ -132,16 +132,33 @@ fn builder(header_limit: usize) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// What a listener tells its connections.
-#[derive(Clone, Copy)]
-enum Told {
+/// Why a connection is looked at, other than for its client's sake.
+enum Call {
     Stop,
     Cut,
+    /// It is time. That of an earlier plan is no news.
+    Look(u64),
 }
 
-async fn told(token: CancellationToken, told: Told) -> Told {
-    token.cancelled_owned().await;
-    told
+/// When that is.
+enum Signal {
+    Told(CancellationToken, Call),
+    At(Instant, u64),
+}
+
+impl Signal {
+    async fn wait(self) -> Call {
+        match self {
+            Self::Told(token, call) => {
+                token.cancelled_owned().await;
+                call
+            }
+            Self::At(instant, plan) => {
+                tokio::time::sleep_until(instant).await;
+                Call::Look(plan)
+            }
+        }
+    }
 }
 
 /// Serves one connection to its end. Dropping it cuts the connection.
@@ -165,15 +182,17 @@ pub(super) async fn serve<S>(
         Advice::Keep(until) => until,
         Advice::Finish | Advice::Cut => now,
     };
-    let mut look = pin!(tokio::time::sleep_until(first));
-    // Each poll of a token takes a lock that all connections share; this way they are polled when they have news, and
-    // not with every request.
-    let mut told: FuturesUnordered<_> = [
-        told(shared.cut.clone(), Told::Cut),
-        told(shared.stop.clone(), Told::Stop),
+    // Each poll of a token takes a lock that all connections share, and one of a timer is not for nothing either; this way
+    // they are polled when they have news, and not with every request.
+    let mut calls: FuturesUnordered<_> = [
+        Signal::Told(shared.cut.clone(), Call::Cut),
+        Signal::Told(shared.stop.clone(), Call::Stop),
+        Signal::At(first, 0),
     ]
     .into_iter()
+    .map(Signal::wait)
     .collect();
+    let mut plan = 0;
     let mut stopped: Option<Instant> = None;
     let mut finishing = false;
     loop {
@@ -185,27 +204,29 @@ pub(super) async fn serve<S>(
                 }
                 break;
             }
-            Some(told) = told.next(), if !told.is_empty() => match told {
-                Told::Cut => break,
-                Told::Stop => {
-                    let now = Instant::now();
-                    stopped = Some(now);
-                    finishing = false;
-                    look.as_mut().reset(now);
-                }
-            },
-            () = look.as_mut() => {
+            Some(call) = calls.next() => {
                 let now = Instant::now();
-                let limits = shared.limits();
-                match connection.advise(limits, stopped, finishing, now) {
-                    Advice::Keep(until) => look.as_mut().reset(until),
-                    Advice::Finish => {
-                        served.as_mut().graceful_shutdown();
-                        finishing = true;
-                        look.as_mut().reset(now + FINISHING);
+                let until = match call {
+                    Call::Cut => break,
+                    // With the next tick: what has arrived by now is read before.
+                    Call::Stop => {
+                        stopped = Some(now);
+                        finishing = false;
+                        now
                     }
-                    Advice::Cut => break,
-                }
+                    Call::Look(of) if of != plan => continue,
+                    Call::Look(_) => match connection.advise(shared.limits(), stopped, finishing, now) {
+                        Advice::Keep(until) => until,
+                        Advice::Finish => {
+                            served.as_mut().graceful_shutdown();
+                            finishing = true;
+                            now + FINISHING
+                        }
+                        Advice::Cut => break,
+                    },
+                };
+                plan += 1;
+                calls.push(Signal::At(until, plan).wait());
             }
         }
     }

@@ -85,6 +85,17 @@ pub struct Caller {
     pub host: Option<String>,
 }
 
+impl Caller {
+    /// The peer of a connection itself.
+    pub(super) fn direct(peer: IpAddr, scheme: Scheme) -> Self {
+        Self {
+            address: peer.to_canonical(),
+            scheme,
+            host: None,
+        }
+    }
+}
+
 /// Whose word is taken, and where it is written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trust {
@@ -95,19 +106,19 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
+    /// Whether there is anybody whose word is taken.
+    pub(super) fn trusts_any(&self) -> bool {
+        !self.proxies.is_empty()
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(address))
     }
 
     /// Who asked, over a connection from `peer` that spoke `scheme` to us.
     pub(crate) fn caller(&self, peer: IpAddr, scheme: Scheme, headers: &HeaderMap) -> Caller {
-        let direct = Caller {
-            address: peer.to_canonical(),
-            scheme,
-            host: None,
-        };
-        // The common case: nobody is trusted, and nothing is looked at.
-        if self.proxies.is_empty() || !self.trusts(peer) {
+        let direct = Caller::direct(peer, scheme);
+        if !self.trusts(peer) {
             return direct;
         }
         match self.by {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ struct Current {
 /// What all connections of a listener share.
 pub(crate) struct Shared {
     current: ArcSwap<Current>,
+    /// Whether any proxy is trusted now: where none is, a request needs nothing of `current`.
+    trusting: AtomicBool,
     pub(super) header_limit: usize,
     max_age: Option<Duration>,
     #[cfg(feature = "tls")]
@@ -84,12 +87,16 @@ impl Shared {
     }
 
     pub(super) fn adopt(&self, limits: Limits, trust: Trust) {
+        self.trusting.store(trust.trusts_any(), Ordering::Release);
         self.current.store(Arc::new(Current { limits, trust }));
     }
 
     pub(super) fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Caller {
-        let current = self.current.load();
-        current.trust.caller(peer.address.ip(), peer.scheme, headers)
+        let address = peer.address.ip();
+        match self.trusting.load(Ordering::Acquire) {
+            true => self.current.load().trust.caller(address, peer.scheme, headers),
+            false => Caller::direct(address, peer.scheme),
+        }
     }
 
     /// As many connections as are allowed: the next one is accepted when one of them ends.
@@ -171,6 +178,7 @@ impl Server {
         // Until a router has its state, it puts each route into all of its layers anew for every request.
         let router: Router = router.with_state(());
         let shared = Arc::new(Shared {
+            trusting: AtomicBool::new(serving.trust.trusts_any()),
             current: ArcSwap::from_pointee(Current {
                 limits: serving.limits,
                 trust: serving.trust,

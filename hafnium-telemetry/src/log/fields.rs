@@ -7,7 +7,9 @@ use tracing::Event;
 use tracing::field::{Field, Visit};
 
 use super::format::Format;
-use crate::redaction::{REDACTED, is_secret_field};
+use super::keys::{Key, Keys};
+use super::number::{write_float, write_unsigned};
+use crate::redaction::REDACTED;
 
 /// The value of a field.
 #[derive(Clone, Copy)]
@@ -37,8 +39,8 @@ impl Value<'_> {
                 Ok(())
             }
             Self::Signed(value) => write!(out, "{value}"),
-            Self::Unsigned(value) => write!(out, "{value}"),
-            Self::Float(value) => write!(out, "{value}"),
+            Self::Unsigned(value) => write_unsigned(out, value),
+            Self::Float(value) => write_float(out, value),
             Self::Bool(value) => write!(out, "{value}"),
         }
     }
@@ -46,27 +48,31 @@ impl Value<'_> {
 
 /// Takes the fields of one record, in their order.
 trait Sink {
-    fn take(&mut self, name: &'static str, value: Value<'_>);
+    /// `key` is the name as lines have it.
+    fn take(&mut self, name: &'static str, key: &str, value: Value<'_>);
+
+    /// The field of that name.
+    fn message(&mut self, key: &str, value: Value<'_>);
 }
 
 /// Hands fields to a sink: without those that only direct the trace layer, and without secrets.
-struct Visitor<T>(T);
+struct Visitor<'a, T> {
+    keys: &'a Keys,
+    sink: T,
+}
 
-impl<T: Sink> Visitor<T> {
+impl<T: Sink> Visitor<'_, T> {
     fn take(&mut self, field: &Field, value: Value<'_>) {
-        let name = field.name();
-        if name.starts_with("otel.") || name.starts_with("log.") {
-            return;
-        }
-        if is_secret_field(name) {
-            self.0.take(name, Value::Str(REDACTED));
-        } else {
-            self.0.take(name, value);
+        match self.keys.get(field) {
+            Key::Left => {}
+            Key::Message(key) => self.sink.message(key, value),
+            Key::Shown(key) => self.sink.take(field.name(), key, value),
+            Key::Secret(key) => self.sink.take(field.name(), key, Value::Str(REDACTED)),
         }
     }
 }
 
-impl<T: Sink> Visit for Visitor<T> {
+impl<T: Sink> Visit for Visitor<'_, T> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.take(field, Value::Str(value));
     }
@@ -100,11 +106,12 @@ pub(super) struct EventFields {
 
 impl EventFields {
     /// Reads the fields of `event`, instead of those that were read before.
-    pub(super) fn read(&mut self, event: &Event<'_>, format: &Format) {
+    pub(super) fn read(&mut self, event: &Event<'_>, keys: &Keys, format: &Format) {
         self.message.clear();
         self.encoded.clear();
         self.names.clear();
-        event.record(&mut Visitor(OfEvent { fields: self, format }));
+        let sink = OfEvent { fields: self, format };
+        event.record(&mut Visitor { keys, sink });
     }
 }
 
@@ -114,25 +121,27 @@ struct OfEvent<'a> {
 }
 
 impl Sink for OfEvent<'_> {
-    fn take(&mut self, name: &'static str, value: Value<'_>) {
-        if name == "message" {
-            // Writing to a String fails only if the value's own formatting does; what it wrote is kept.
-            let _ = value.write_text(&mut self.fields.message);
-        } else {
-            self.format.field(&mut self.fields.encoded, name, value);
-            self.fields.names.push(name);
-        }
+    fn take(&mut self, name: &'static str, key: &str, value: Value<'_>) {
+        self.fields.encoded.push_str(key);
+        self.format.value(&mut self.fields.encoded, value);
+        self.fields.names.push(name);
+    }
+
+    fn message(&mut self, _: &str, value: Value<'_>) {
+        // Writing to a String fails only if the value's own formatting does; what it wrote is kept.
+        let _ = value.write_text(&mut self.fields.message);
     }
 }
 
 /// The fields of a span, each encoded; the last value recorded under a name counts.
-#[derive(Default)]
-pub(super) struct SpanFields {
+#[derive(Debug, Default)]
+pub(crate) struct SpanFields {
     text: String,
     parts: Vec<Part>,
 }
 
 /// Where the field `name` ends in the text; it begins where the one before it ends.
+#[derive(Debug)]
 struct Part {
     name: &'static str,
     end: usize,
@@ -140,15 +149,17 @@ struct Part {
 
 impl SpanFields {
     /// Room for the usual ones of so many fields, so that recording them takes memory once.
-    pub(super) fn of(fields: usize) -> Self {
+    pub(crate) fn of(fields: usize) -> Self {
         Self {
             text: String::with_capacity(32 * fields),
             parts: Vec::with_capacity(fields),
         }
     }
 
-    pub(super) fn visitor<'a>(&'a mut self, format: &'a Format) -> impl Visit + 'a {
-        Visitor(OfSpan { fields: self, format })
+    /// Takes fields of a callsite that has `keys`.
+    pub(super) fn visitor<'a>(&'a mut self, keys: &'a Keys, format: &'a Format) -> impl Visit + 'a {
+        let sink = OfSpan { fields: self, format };
+        Visitor { keys, sink }
     }
 
     /// Appends the fields that the event itself has not.
@@ -183,14 +194,19 @@ struct OfSpan<'a> {
 }
 
 impl Sink for OfSpan<'_> {
-    fn take(&mut self, name: &'static str, value: Value<'_>) {
+    fn take(&mut self, name: &'static str, key: &str, value: Value<'_>) {
         self.fields.forget(name);
         // A value that panicked while it was formatted has left its beginning.
         let begin = self.fields.parts.last().map_or(0, |part| part.end);
         self.fields.text.truncate(begin);
-        self.format.field(&mut self.fields.text, name, value);
+        self.fields.text.push_str(key);
+        self.format.value(&mut self.fields.text, value);
         let end = self.fields.text.len();
         self.fields.parts.push(Part { name, end });
+    }
+
+    fn message(&mut self, key: &str, value: Value<'_>) {
+        self.take("message", key, value);
     }
 }
 
@@ -213,7 +229,7 @@ mod tests {
                 fields: &mut fields,
                 format: &format,
             };
-            sink.take(name, Value::Unsigned(value));
+            sink.take(name, name, Value::Unsigned(value));
         };
         record("first", 1);
         record("second", 2);
@@ -231,7 +247,7 @@ mod tests {
                 fields: &mut expected,
                 format: &format,
             };
-            sink.take(name, Value::Unsigned(value));
+            sink.take(name, name, Value::Unsigned(value));
         }
         assert_eq!(line(&fields), line(&expected));
         assert_eq!(fields.text.len(), expected.text.len());

@@ -1,8 +1,6 @@
 //! The two forms of a line.
 
 use tracing::Metadata;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::fields::{EventFields, Value};
 use super::trace_context::TraceContext;
@@ -39,11 +37,21 @@ impl Format {
         Self::Human { colour }
     }
 
-    /// Appends one field.
-    pub(super) fn field(&self, out: &mut String, name: &str, value: Value<'_>) {
+    /// What stands before the value of a field of that name.
+    pub(super) fn key(&self, name: &str) -> Box<str> {
+        let mut out = String::new();
         match self {
-            Self::Json { .. } => json::field(out, name, value),
-            Self::Human { colour } => human::field(out, name, value, *colour),
+            Self::Json { .. } => json::key(&mut out, name),
+            Self::Human { colour } => human::key(&mut out, name, *colour),
+        }
+        out.into_boxed_str()
+    }
+
+    /// Appends the value of a field.
+    pub(super) fn value(&self, out: &mut String, value: Value<'_>) {
+        match self {
+            Self::Json { .. } => json::value(out, value),
+            Self::Human { .. } => human::value(out, value),
         }
     }
 
@@ -62,10 +70,4 @@ impl Format {
             Self::Human { colour } => human::close(line, trace, *colour),
         }
     }
-}
-
-/// Appends the present instant as RFC 3339 in UTC, with microseconds.
-pub(super) fn timestamp(out: &mut String) {
-    // Writing to a String can't fail.
-    let _ = SystemTime.format_time(&mut Writer::new(out));
 }

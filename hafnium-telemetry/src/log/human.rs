@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use tracing::{Level, Metadata};
 
 use super::fields::{EventFields, Value};
-use super::format::timestamp;
+use super::timestamp::timestamp;
 use super::trace_context::TraceContext;
 
 const DIM: &str = "\u{1b}[2m";
@@ -42,9 +42,12 @@ pub(super) fn open(line: &mut String, metadata: &Metadata<'_>, event: &EventFiel
     line.push_str(&event.encoded);
 }
 
-pub(super) fn field(out: &mut String, name: &str, value: Value<'_>, colour: bool) {
+pub(super) fn key(out: &mut String, name: &str, colour: bool) {
     let (dim, reset) = if colour { (DIM, RESET) } else { ("", "") };
     let _ = write!(out, " {dim}{name}={reset}");
+}
+
+pub(super) fn value(out: &mut String, value: Value<'_>) {
     match value {
         Value::Str(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
             let _ = write!(out, "{text:?}");
@@ -91,10 +94,11 @@ mod tests {
     #[test]
     fn a_logged_value_can_neither_colour_the_terminal_nor_forge_a_line() {
         let mut out = String::new();
-        field(&mut out, "name", Value::Str("x\u{1b}[31m\nERROR"), false);
+        key(&mut out, "name", false);
+        value(&mut out, Value::Str("x\u{1b}[31m\nERROR"));
         assert_eq!(out, " name=x\\u{1b}[31m\\nERROR");
         out.clear();
-        field(&mut out, "name", Value::Str("two words"), false);
-        assert_eq!(out, " name=\"two words\"");
+        value(&mut out, Value::Str("two words"));
+        assert_eq!(out, "\"two words\"");
     }
 }

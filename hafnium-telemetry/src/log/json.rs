@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 use tracing::Metadata;
 
 use super::fields::{EventFields, Value};
-use super::format::timestamp;
+use super::number::write_hex;
+use super::timestamp::timestamp;
 use super::trace_context::TraceContext;
 
 /// The members that every line has; a field of such a name becomes `field.<name>`.
@@ -34,38 +35,54 @@ pub(super) fn open(line: &mut String, metadata: &Metadata<'_>, event: &EventFiel
 
 pub(super) fn close(line: &mut String, trace: &TraceContext, service: &str) {
     if trace.is_valid() {
-        let TraceContext { trace, span, flags } = trace;
-        // Writing to a String can't fail.
-        let _ = write!(
-            line,
-            ",\"trace_id\":\"{trace}\",\"span_id\":\"{span}\",\"trace_flags\":\"{:02x}\"",
-            flags.to_u8()
-        );
+        let mut ids = *IDS;
+        write_hex(&mut ids[TRACE..], &trace.trace.to_bytes());
+        write_hex(&mut ids[SPAN..], &trace.span.to_bytes());
+        write_hex(&mut ids[FLAGS..], &[trace.flags.to_u8()]);
+        line.push_str(str::from_utf8(&ids).unwrap_or_default());
     }
     line.push_str(service);
     line.push_str("}\n");
 }
 
-/// Appends a field, out of the way of the members that every line has.
-pub(super) fn field(out: &mut String, name: &str, value: Value<'_>) {
+/// The members of a trace, and where in it the ids begin.
+const IDS: &[u8; 94] =
+    b",\"trace_id\":\"00000000000000000000000000000000\",\"span_id\":\"0000000000000000\",\"trace_flags\":\"00\"";
+const TRACE: usize = 13;
+const SPAN: usize = 58;
+const FLAGS: usize = 91;
+
+/// Appends `,"name":`, out of the way of the members that every line has.
+pub(super) fn key(out: &mut String, name: &str) {
+    out.push_str(",\"");
     if RESERVED.contains(&name) {
-        member(out, &format!("field.{name}"), value);
-    } else {
-        member(out, name, value);
+        out.push_str("field.");
     }
+    escape(out, name);
+    out.push_str("\":");
 }
 
 /// Appends `,"name":value`.
-pub(super) fn member(out: &mut String, name: &str, value: Value<'_>) {
+pub(super) fn member(out: &mut String, name: &str, of: Value<'_>) {
     out.push_str(",\"");
     escape(out, name);
     out.push_str("\":");
+    value(out, of);
+}
+
+/// Appends the value of a member.
+pub(super) fn value(out: &mut String, value: Value<'_>) {
     match value {
         Value::Signed(_) | Value::Unsigned(_) | Value::Bool(_) => {
             let _ = value.write_text(out);
         }
         Value::Float(number) if number.is_finite() => {
             let _ = value.write_text(out);
+        }
+        Value::Str(text) => {
+            out.push('"');
+            escape(out, text);
+            out.push('"');
         }
         _ => {
             out.push('"');
@@ -86,11 +103,7 @@ impl fmt::Write for Escaped<'_> {
 }
 
 fn escape(out: &mut String, text: &str) {
-    // Looked at as a whole, which takes a few instructions for names and most values.
-    let plain = text.bytes().fold(true, |plain, byte| {
-        plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
-    });
-    if plain {
+    if is_plain(text.as_bytes()) {
         return out.push_str(text);
     }
     let mut plain = 0;
@@ -116,6 +129,25 @@ fn escape(out: &mut String, text: &str) {
     out.push_str(&text[plain..]);
 }
 
+/// Whether nothing in `text` is escaped. Eight bytes are looked at at a time, as one number: names and most values are
+/// short, and come by the dozen.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // Whether a byte is less than `limit` shows in its high bit: borrows only come from bytes that are.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let is = |word: u64, byte: u64| below(word ^ (ONES * byte), 1);
+    let (words, rest) = text.as_chunks::<8>();
+    let escaped = words.iter().fold(0, |escaped, word| {
+        let word = u64::from_ne_bytes(*word);
+        escaped | below(word, 0x20) | is(word, u64::from(b'"')) | is(word, u64::from(b'\\'))
+    });
+    escaped == 0
+        && rest
+            .iter()
+            .all(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,12 +171,45 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_plain_if_no_byte_of_it_is_escaped() {
+        for length in 0..20 {
+            for at in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut text = vec![b'~'; length];
+                    text[at] = byte;
+                    let escaped = byte < 0x20 || byte == b'"' || byte == b'\\';
+                    assert_eq!(is_plain(&text), !escaped, "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_ids_of_a_trace_stand_in_their_places() {
+        let trace = TraceContext {
+            trace: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c.into(),
+            span: 0xb7ad_6b71_6920_3331.into(),
+            flags: opentelemetry::trace::TraceFlags::SAMPLED,
+        };
+        let mut out = String::from("{\"first\":0");
+        close(&mut out, &trace, "");
+        let read: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(read["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(read["span_id"], "b7ad6b7169203331");
+        assert_eq!(read["trace_flags"], "01");
+    }
+
+    #[test]
     fn numbers_stay_numbers_unless_json_has_none_for_them() {
         let mut out = String::from("{\"first\":0");
-        field(&mut out, "float", Value::Float(0.25));
-        field(&mut out, "nan", Value::Float(f64::NAN));
-        field(&mut out, "low", Value::Signed(-7));
-        field(&mut out, "level", Value::Unsigned(3));
+        let mut field = |name, of| {
+            key(&mut out, name);
+            value(&mut out, of);
+        };
+        field("float", Value::Float(0.25));
+        field("nan", Value::Float(f64::NAN));
+        field("low", Value::Signed(-7));
+        field("level", Value::Unsigned(3));
         out.push('}');
         let read: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(read["float"], 0.25);

@@ -6,23 +6,24 @@ mod fields;
 mod format;
 mod human;
 mod json;
+mod keys;
+mod number;
 mod output;
+mod timestamp;
 mod trace_context;
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tracing::dispatcher::WeakDispatch;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Dispatch, Event, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing::span::{Attributes, Record};
+use tracing::{Event, Metadata};
 
-use fields::{EventFields, SpanFields};
+use fields::EventFields;
+pub(crate) use fields::SpanFields;
 pub(crate) use format::Format;
+use keys::keys;
 pub(crate) use output::Output;
-use trace_context::TraceContext;
+pub(crate) use trace_context::TraceContext;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
@@ -35,79 +36,77 @@ struct Scratch {
     line: String,
 }
 
-/// The layer that writes log lines.
-pub(crate) struct LogLayer {
+/// Where log lines are made.
+pub(crate) struct Lines {
     format: Format,
+    /// Each has another: what threads remember is of one format.
+    number: usize,
     output: Output,
-    dispatch: OnceLock<WeakDispatch>,
 }
 
-impl LogLayer {
+/// A line that has the fields of its event already.
+pub(crate) struct Line<'a> {
+    text: &'a mut String,
+    event: &'a EventFields,
+}
+
+impl Line<'_> {
+    /// Appends the fields of the event's span, without those that the event itself has.
+    pub(crate) fn append(&mut self, span: &SpanFields) {
+        span.append(self.text, self.event);
+    }
+}
+
+impl Lines {
     pub(crate) fn new(format: Format, output: Output) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
         Self {
             format,
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             output,
-            dispatch: OnceLock::new(),
         }
     }
 
-    fn write<S>(&self, scratch: &mut Scratch, event: &Event<'_>, context: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let Scratch { event: fields, line } = scratch;
-        fields.read(event, &self.format);
-        line.clear();
-        let trace = match event.parent() {
-            Some(parent) => self
-                .dispatch
-                .get()
-                .and_then(WeakDispatch::upgrade)
-                .map(|dispatch| TraceContext::of_span(parent, &dispatch))
-                .unwrap_or_default(),
-            None if event.is_contextual() => TraceContext::current(),
-            None => TraceContext::default(),
-        };
-        self.format.open(line, event.metadata(), fields);
-        if let Some(span) = context.event_span(event)
-            && let Some(of_span) = span.extensions().get::<SpanFields>()
-        {
-            of_span.append(line, fields);
-        }
-        self.format.close(line, &trace);
-        self.output.write(line.as_bytes());
-    }
-}
-
-impl<S> Layer<S> for LogLayer
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        // A layer belongs to one dispatcher, so a second registration can't come.
-        let _ = self.dispatch.set(dispatch.downgrade());
-    }
-
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
+    /// The fields of a new span.
+    pub(crate) fn fields(&self, attributes: &Attributes<'_>) -> SpanFields {
         let mut fields = SpanFields::of(attributes.fields().len());
-        attributes.record(&mut fields.visitor(&self.format));
-        span.extensions_mut().insert(fields);
+        let keys = keys(attributes.metadata(), &self.format, self.number);
+        attributes.record(&mut fields.visitor(&keys, &self.format));
+        fields
     }
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
-        let mut extensions = span.extensions_mut();
-        if let Some(fields) = extensions.get_mut::<SpanFields>() {
-            values.record(&mut fields.visitor(&self.format));
-        }
+    /// Adds what was recorded of a span.
+    pub(crate) fn record(&self, fields: &mut SpanFields, values: &Record<'_>, span: &Metadata<'_>) {
+        let keys = keys(span, &self.format, self.number);
+        values.record(&mut fields.visitor(&keys, &self.format));
     }
 
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    /// Writes the line of `event`; `of_span` adds the fields of its span.
+    pub(crate) fn write(&self, event: &Event<'_>, trace: &TraceContext, of_span: impl FnOnce(&mut Line<'_>)) {
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
-            Ok(mut scratch) => self.write(&mut scratch, event, &context),
+            Ok(mut scratch) => self.write_in(&mut scratch, event, trace, of_span),
             // A value that logs or panics while it is being formatted gets here, within its own line.
-            Err(_) => self.write(&mut Scratch::default(), event, &context),
+            Err(_) => self.write_in(&mut Scratch::default(), event, trace, of_span),
         });
+    }
+
+    fn write_in(
+        &self,
+        scratch: &mut Scratch,
+        event: &Event<'_>,
+        trace: &TraceContext,
+        of_span: impl FnOnce(&mut Line<'_>),
+    ) {
+        let Scratch { event: fields, line } = scratch;
+        let keys = keys(event.metadata(), &self.format, self.number);
+        fields.read(event, &keys, &self.format);
+        line.clear();
+        self.format.open(line, event.metadata(), fields);
+        of_span(&mut Line {
+            text: line,
+            event: fields,
+        });
+        self.format.close(line, trace);
+        self.output.write(line.as_bytes());
     }
 }

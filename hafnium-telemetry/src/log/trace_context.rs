@@ -7,9 +7,9 @@ use tracing::{Dispatch, span};
 /// The trace and span a line belongs to. Not valid outside of spans.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TraceContext {
-    pub(crate) trace: TraceId,
-    pub(crate) span: SpanId,
-    pub(crate) flags: TraceFlags,
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+    pub(super) flags: TraceFlags,
 }
 
 impl Default for TraceContext {
@@ -29,14 +29,14 @@ impl TraceContext {
         Context::map_current(Self::of)
     }
 
-    /// The context of the span `id`.
-    pub(crate) fn of_span(id: &span::Id, dispatch: &Dispatch) -> Self {
+    /// The context of the span `id`, which the layer of OpenTelemetry traces.
+    pub(crate) fn of_exported(id: &span::Id, dispatch: &Dispatch) -> Self {
         tracing_opentelemetry::get_otel_context(id, dispatch)
             .map(|context| Self::of(&context))
             .unwrap_or_default()
     }
 
-    fn of(context: &Context) -> Self {
+    pub(crate) fn of(context: &Context) -> Self {
         if !context.has_active_span() {
             return Self::default();
         }
@@ -49,7 +49,7 @@ impl TraceContext {
         }
     }
 
-    pub(crate) fn is_valid(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         self.trace != TraceId::INVALID && self.span != SpanId::INVALID
     }
 }

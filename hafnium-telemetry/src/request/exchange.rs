@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath};
-use http::{Request, Response, Version};
+use http::{HeaderName, Request, Response, Version};
 use opentelemetry::trace::Status;
 use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Observer;
+use super::address::Address;
 use super::headers::extract_headers;
 use super::instruments::{Ending, Handles, Kind, known_method};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request under way. Recorded when it is dropped.
 pub(super) struct Exchange {
@@ -74,7 +77,7 @@ impl Exchange {
             return;
         };
         underway.ending = Ending::Answered(response.status().as_u16());
-        let id = response.headers().get("x-request-id");
+        let id = response.headers().get(REQUEST_ID);
         underway.request_id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
     }
 
@@ -196,21 +199,18 @@ impl Underway {
         if !self.access_log {
             return;
         }
+        let peer = self.peer.map(Address::of);
         tracing::info!(
             target: "hafnium::access",
-            {
+            message = self.handles.line.as_str(),
                 "http.request.method" = kind.method,
                 "http.route" = route,
                 "http.response.status_code" = status,
                 "http.response.body.size" = self.bytes,
-                "client.address" = self.peer.map(display),
+                "client.address" = peer.as_ref().map(Address::as_str),
                 "error.type" = error,
                 request_id = self.request_id,
                 duration_ms = taken.as_micros() as f64 / 1000.0,
-            },
-            "{} {}",
-            kind.method,
-            route.unwrap_or("(no route)"),
         );
     }
 }

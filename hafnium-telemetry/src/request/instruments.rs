@@ -80,6 +80,8 @@ pub(super) struct Handles {
     pub(super) route: Option<Box<str>>,
     /// Of their spans.
     pub(super) name: String,
+    /// What their lines in the access log say.
+    pub(super) line: String,
     pub(super) active: UpDown,
     duration: Histogram,
     /// By how they ended: a handful at most.
@@ -131,6 +133,7 @@ impl Instruments {
                 Some(route) => format!("{} {route}", kind.method),
                 None => kind.method.to_owned(),
             },
+            line: format!("{} {}", kind.method, route.unwrap_or("(no route)")),
             active: self.active.with(&labels(kind)),
             duration: self.duration.clone(),
             durations: RwLock::default(),

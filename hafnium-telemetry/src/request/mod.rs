@@ -12,6 +12,7 @@
 //!     .layer(layer);
 //! ```
 
+mod address;
 mod body;
 mod exchange;
 mod headers;

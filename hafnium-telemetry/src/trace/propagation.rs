@@ -7,8 +7,8 @@ use opentelemetry::propagation::{Extractor, Injector, TextMapCompositePropagator
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
 use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::scope::{scope, set_parent};
 use crate::environment::Propagators;
 
 /// The headers that are read.
@@ -33,7 +33,7 @@ impl W3cPropagator {
 
 impl Propagator for W3cPropagator {
     fn inject(&self, span: &Span, set: &mut dyn FnMut(&str, String)) {
-        self.0.inject_context(&span.context(), &mut Headers(set));
+        self.0.inject_context(&scope(span), &mut Headers(set));
     }
 
     fn extract(&self, span: &Span, get: &dyn Fn(&str) -> Option<String>) {
@@ -47,8 +47,7 @@ impl Propagator for W3cPropagator {
         let context = self.0.extract_with_context(&Context::new(), &found);
         // A header that can't be read must not take a span out of the trace it is in already.
         if context.span().span_context().is_valid() || !context.baggage().is_empty() {
-            // Fails where the span was entered before, or no trace layer is there: then there is no parent to set.
-            let _ = span.set_parent(context);
+            set_parent(span, context);
         }
     }
 }
