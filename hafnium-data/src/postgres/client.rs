@@ -37,7 +37,7 @@ pub(crate) struct Nodes {
     pub(crate) balance: Balance,
 }
 
-/// The shared part. The handle that the user holds stops the monitor when its last copy is dropped.
+/// The shared part. The monitor stops when the last handle, view or dedicated connection is dropped.
 pub(crate) struct Client {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) credentials: Arc<Credentials>,

@@ -10,6 +10,7 @@ use hafnium_core::metrics::Metrics;
 use hafnium_core::tasks::Tasks;
 use hafnium_core::{Context, StartError};
 use sqlx::ConnectOptions;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::address::Address;
@@ -42,7 +43,7 @@ use super::zones::Zones;
 
 /// One database of several nodes: writes go to whichever is the primary, without a restart and without a login.
 ///
-/// `Clone + Send + Sync`; clones share everything. `&Postgres` is an [`sqlx::Executor`], so that sqlx's macros and
+/// `Clone + Send + Sync`; clones share everything, and so do views, which outlive the handle they were made from. `&Postgres` is an [`sqlx::Executor`], so that sqlx's macros and
 /// builders work unchanged:
 ///
 /// ```no_run
@@ -86,7 +87,7 @@ pub struct Postgres {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What the copies of a handle share. Dropping the last one stops the monitor.
+/// What the copies of a handle share.
 pub(crate) struct Shared {
     pub(crate) component: String,
     pub(crate) settings: PostgresSettings,
@@ -97,13 +98,19 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// A panic of a prober ends the service.
     pub(crate) tasks: Tasks,
+}
+
+/// Held by handles, their views and dedicated connections: without the monitor none of them would learn that its node is
+/// deposed. Dropping the last one stops the monitor.
+pub(crate) struct Watching {
+    stop: CancellationToken,
     _check: Registration,
     _shown: hafnium_core::topology::Registration,
 }
 
-impl Drop for Shared {
+impl Drop for Watching {
     fn drop(&mut self) {
-        self.view.client.stop.cancel();
+        self.stop.cancel();
     }
 }
 
@@ -231,18 +238,21 @@ impl Postgres {
             Retention::new(&component, settings.marker_retention.get(), cx.tasks()),
             tracker,
         );
+        let watching = Watching {
+            stop: client.stop.clone(),
+            _check: check,
+            _shown: shown,
+        };
         Ok(Self {
             shared: Arc::new(Shared {
                 component,
                 settings,
-                view: View::new(Arc::new(client)),
+                view: View::new(Arc::new(client)).watching(watching),
                 probes: Mutex::new(Some(probes)),
                 patroni: Mutex::new(patroni),
                 database: name.to_owned(),
                 metrics: cx.metrics().clone(),
                 tasks: cx.tasks().clone(),
-                _check: check,
-                _shown: shown,
             }),
         })
     }

@@ -7,8 +7,9 @@ use hafnium_core::{Classify, Deadline, Fault, Outcome};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 
-use super::error::{Detail, classify};
+use super::error::classify;
 use super::handle::Postgres;
+use super::operation::guarded;
 use super::route::Destination;
 
 /// What [`Postgres::migrate`] found and did.
@@ -96,7 +97,8 @@ impl Postgres {
     /// release later.
     ///
     /// # Errors
-    /// [`MigrationError`]; nothing that was applied is undone, and calling again goes on from there.
+    /// [`MigrationError`]; nothing that was applied is undone, and calling again goes on from there. When another node becomes
+    /// the primary meanwhile they end as [`Detail::Cut`](super::Detail::Cut), whatever the old one says.
     ///
     /// Cancel-safety: dropping the future closes the connection; the migration in flight is rolled back unless it
     /// asked for no transaction.
@@ -108,22 +110,19 @@ impl Postgres {
         let limit = self.shared.settings.migration_timeout.get();
         let deadline = Deadline::nearest(limit);
         // Named by a lease on the writer; the migration itself must not hold a connection of the pool.
-        let node = self
+        let lease = self
             .client()
             .acquire(Destination::Writer, &[], self.view().deadline())
-            .await?
-            .node()
-            .clone();
-        let mut link = bounded(
-            deadline,
-            "a login for migrations",
-            node.opener.open_apart(unlimited),
-        )
-        .await?;
-        let migrated = bounded(deadline, "the migrations", async {
-            Ok(apply(&mut link, migrator).await)
-        })
-        .await?;
+            .await?;
+        // Of the time when the node was known to be the primary: what ends the operations of then ends the migrations.
+        let (node, cut) = (lease.node().clone(), lease.cut());
+        drop(lease);
+        let login = node.opener.open_apart(unlimited);
+        let waited_for = "a login for migrations";
+        let mut link = guarded(&cut, &node.label, deadline, waited_for, Outcome::NotRun, login).await?;
+        let applied = async { Ok(apply(&mut link, migrator).await) };
+        let waited_for = "the migrations";
+        let migrated = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, applied).await?;
         // The lock goes with the connection.
         drop(link);
         let migrated = migrated?;
@@ -143,21 +142,6 @@ fn unlimited(options: sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgCon
         ("statement_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
     ])
-}
-
-async fn bounded<T>(
-    deadline: Deadline,
-    waited_for: &'static str,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
-    deadline.bound(waited_for, work).await.unwrap_or_else(|exceeded| {
-        Err(Detail::Deadline {
-            waited_for,
-            waited: exceeded.waited,
-            outcome: Outcome::Unknown,
-        }
-        .into())
-    })
 }
 
 async fn apply(link: &mut PgConnection, migrator: &Migrator) -> Result<Migrated, MigrationError> {

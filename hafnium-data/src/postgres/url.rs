@@ -108,7 +108,15 @@ impl Target {
             options: Vec::new(),
         };
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            target.parameter(&key, value.into_owned())?;
+            match target.parameter(&key, value.into_owned()) {
+                // What follows a bare question mark in a password looks like a parameter.
+                Err(UrlError::UnknownParameter { .. }) if query.contains('@') || key.contains(['@', '/']) => {
+                    return Err(UrlError::Malformed(
+                        "an unknown parameter, or a \"?\" in the password: write it as %3F, and an \"@\" after it as %40",
+                    ));
+                }
+                result => result?,
+            }
         }
         Ok(target)
     }
@@ -411,6 +419,11 @@ mod tests {
             "postgres://app:hunter2@a,,b/db",
             "postgres://app:hunter2@a/db?bogus=hunter2",
             "postgres://app:hunter2@a/db?sslmode=hunter2",
+            "postgres://app:12?hunter2@a/db",
+            "postgres://app:12?hunter2=1@a/db",
+            "postgres://app:12?hunter2&34@a/db",
+            "postgres://app:1/2?hunter2&34@a/db",
+            "postgres://app:12?hunter2%2F34",
         ] {
             let error = error(url);
             assert!(

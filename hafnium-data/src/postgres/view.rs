@@ -13,6 +13,7 @@ use super::attempts::{Attempts, Repeatable};
 use super::client::Client;
 use super::doubt::Sent;
 use super::error::{Detail, classify, of_handle, verdict};
+use super::handle::Watching;
 use super::operation::guarded_by;
 use super::route::Destination;
 use super::slow::{Rows, Took};
@@ -31,6 +32,8 @@ pub struct View {
     pub(crate) destination: Destination,
     pub(crate) repeatable: Repeatable,
     pub(crate) read_only: ReadOnly,
+    /// `None` for work of the client's own, which ends with the last user.
+    pub(crate) _watching: Option<Arc<Watching>>,
 }
 
 /// Whether transactions of a view may write.
@@ -59,6 +62,15 @@ impl View {
             destination,
             repeatable: Repeatable::WhenCertain,
             read_only: ReadOnly::No,
+            _watching: None,
+        }
+    }
+
+    /// The same, keeping the nodes watched for as long as it lives.
+    pub(crate) fn watching(self, watching: Watching) -> Self {
+        Self {
+            _watching: Some(Arc::new(watching)),
+            ..self
         }
     }
 
@@ -117,7 +129,7 @@ impl View {
     }
 
     /// A view of the primary without the limits of this one, for work that belongs to no caller. Its statements may be
-    /// repeated.
+    /// repeated. It does not keep the nodes watched.
     pub(crate) fn apart(&self) -> Self {
         Self::new(self.client.clone()).idempotent()
     }
