@@ -219,7 +219,7 @@ mod tests {
     fn recorded() -> (Metrics, SdkMeterProvider, Registry) {
         let registry = Registry::new();
         let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone());
-        let reader = reader.without_scope_info().without_target_info().build();
+        let reader = reader.scope_info_enabled(false).without_target_info().build();
         let provider = SdkMeterProvider::builder().with_reader(reader.unwrap()).build();
         (Metrics::from_provider(&provider), provider, registry)
     }
