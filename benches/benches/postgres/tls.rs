@@ -146,10 +146,11 @@ fn report(figures: &mut Figures, case: &str, rounds: &[[Option<Run>; 3]]) {
                 Some(part(carried) / part(other))
             }))
         };
-        let of: [(&str, fn(&Run) -> f64); 2] =
-            [("throughput_ratio", |run| run.rate), ("p99_ratio", |run| run.p99)];
-        for (figure, part) in of {
-            if let Some(ratio) = ratio(part) {
+        for (figure, ratio) in [
+            ("throughput_ratio", ratio(|run| run.rate)),
+            ("p99_ratio", ratio(|run| run.p99)),
+        ] {
+            if let Some(ratio) = ratio {
                 println!("    {figure} {ratio}");
                 figures.add(ratio.row(figure, format!("{case}, {name}")).against(*name));
             }

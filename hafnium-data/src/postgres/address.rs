@@ -146,7 +146,8 @@ impl Address {
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
-        let login = self.log_in(options, spot).await;
+        // Boxed: it is large, and rare beside what waits for it.
+        let login = Box::pin(self.log_in(options, spot)).await;
         login.map_err(|error| self.files.explain(error))
     }
 
