@@ -228,16 +228,16 @@ async fn slow_statements_of_transactions_and_sessions_are_told_of_too_and_explai
             drop(rows);
             let mut part = tx.savepoint().await?;
             rename("part", 0.4).fetch_one(&mut *part).await?;
-            let mut inner = part.savepoint().await?;
-            rename("inner", 0.4).fetch_one(&mut *inner).await?;
-            inner.commit().await?;
+            let mut nested = part.savepoint().await?;
+            rename("nested", 0.4).fetch_one(&mut *nested).await?;
+            nested.commit().await?;
             part.rollback().await?;
             // For a function that wants the bare connection.
             bare(&mut tx, "unseen").await
         })
         .await;
     transaction.unwrap();
-    for mark in ["whole", "streamed", "part", "inner"] {
+    for mark in ["whole", "streamed", "part", "nested"] {
         let (line, more) = slow(mark);
         let line = line.unwrap();
         assert_eq!(more, 0, "{mark}");
