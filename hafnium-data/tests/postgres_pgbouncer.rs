@@ -140,7 +140,7 @@ async fn without_the_setting_clients_get_the_answers_of_others() {
     let url = bouncer.url(&url);
     let (first, second) = (connect(&url, true).await, connect(&url, true).await);
     // On a busy machine the two may take turns by chance.
-    let end = std::time::Instant::now() + Duration::from_secs(60);
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         // Unnamed statements: a name would be refused by the server as taken, which is an error at least.
         let answers = both(first.clone(), second.clone(), false).await;
@@ -148,7 +148,7 @@ async fn without_the_setting_clients_get_the_answers_of_others() {
             break;
         }
         assert!(
-            std::time::Instant::now() < end,
+            tokio::time::Instant::now() < end,
             "nothing was mixed up, so that the other tests prove nothing: {answers:?}"
         );
     }

@@ -117,10 +117,11 @@ impl Postgres {
         // Of the time when the node was known to be the primary: what ends the operations of then ends the migrations.
         let (node, cut) = (lease.node().clone(), lease.cut());
         drop(lease);
-        let login = node.opener.open_apart(unlimited);
+        // Boxed, because the futures are large and their callers hold them in their own.
+        let login = Box::pin(node.opener.open_apart(unlimited));
         let waited_for = "a login for migrations";
         let mut link = guarded(&cut, &node.label, deadline, waited_for, Outcome::NotRun, login).await?;
-        let applied = async { Ok(apply(&mut link, migrator).await) };
+        let applied = Box::pin(async { Ok(apply(&mut link, migrator).await) });
         let waited_for = "the migrations";
         let migrated = guarded(&cut, &node.label, deadline, waited_for, Outcome::Unknown, applied).await?;
         // The lock goes with the connection.
