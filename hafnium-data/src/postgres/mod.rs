@@ -36,6 +36,7 @@ mod listen;
 mod marker;
 mod migrations;
 mod monitor;
+mod nesting;
 mod occupancy;
 mod opener;
 mod operation;

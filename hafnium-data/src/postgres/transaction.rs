@@ -3,9 +3,8 @@
 //! The closure gets an **owned** [`Tx`]; dropping it hands the connection back through a slot, and then the library
 //! commits. An owned value, because a closure over `&mut Tx` is not `Send` enough for an axum handler.
 //!
-//! sqlx counts open transactions per connection and makes a savepoint of a `begin` inside another. We send COMMIT
-//! ourselves (see [`COMMIT`]), which sqlx does not count, so its count is raised once per connection and left there:
-//! a `begin` on a `Tx` is always a savepoint, and never a COMMIT of the whole.
+//! We send COMMIT ourselves, see [`COMMIT`]; what that means to sqlx, which counts transactions, is in
+//! [`nesting`](super::nesting).
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -16,14 +15,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use hafnium_core::{Deadline, Outcome};
 use sqlx::postgres::PgConnection;
-use sqlx::{
-    AssertSqlSafe, Connection as _, Either, Executor as _, Postgres as Db, SqlSafeStr as _, Transaction,
-};
+use sqlx::{AssertSqlSafe, Either, Executor as _, Postgres as Db, SqlSafeStr as _, Transaction};
 use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::doubt::Doubt;
 use super::error::{Detail, detail, find, of_transaction, raw_loss, verdict, with_doubt};
+use super::nesting;
 use super::operation::{forget_statements, guarded};
 use super::pool::{Lease, Node};
 use super::pooled::Opening;
@@ -114,11 +112,12 @@ impl Tx {
     /// ```
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the server. After one the whole can't be committed, whatever the closure makes of it
+    /// ([`Detail::Aborted`](super::Detail::Aborted)).
     ///
-    /// Cancel-safety: dropping the future leaves the transaction to its end; do not go on with the `Tx` after it.
+    /// Cancel-safety: dropping the future ends the transaction in the same way.
     pub async fn savepoint(&mut self) -> Result<Transaction<'_, Db>, sqlx::Error> {
-        self.deref_mut().begin().await
+        nesting::savepoint(self).await
     }
 }
 
@@ -252,8 +251,8 @@ impl View {
         )
         .await;
         if let Err(error) = &begun {
-            let verdict = self.verdict(error, true);
-            self.client.conclude(&mut lease, Some(&verdict), deadline).await;
+            // What failed may come after BEGIN in the same message: the lease stays busy, so that the connection is closed.
+            self.client.blame(&node, self.verdict(error, true).consequence);
         }
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 
@@ -293,6 +292,10 @@ impl View {
         token: &PendingToken,
     ) -> Result<(), sqlx::Error> {
         let (node, cut) = (lease.node().clone(), lease.cut());
+        if let Err(aborted) = nesting::check(&lease.peek().link) {
+            lease.spoil();
+            return Err(aborted.into());
+        }
         let request = match token.is_asked() {
             true => AssertSqlSafe(format!("{COMMIT}; {}", Token::QUESTION)).into_sql_str(),
             false => COMMIT.into_sql_str(),
@@ -427,21 +430,16 @@ pub(super) async fn begin(
     opening: &Opening,
     read_only: ReadOnly,
 ) -> Result<(), sqlx::Error> {
-    let begin = opening.sql(read_only);
-    let connection = lease.connection();
-    if connection.nests {
-        connection.link.execute(begin).await?;
-    } else {
-        // Forgotten, so that the count of sqlx stays at one; it holds nothing but the borrow of the connection.
-        std::mem::forget(connection.link.begin_with(begin).await?);
-        connection.nests = true;
-    }
-    Ok(())
+    nesting::begin(lease.connection(), opening.sql(read_only)).await
 }
 
 /// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
 /// connection is closed. An error that is no [`Detail`] says that the connection was lost.
 pub(super) async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+    if let Err(aborted) = nesting::check(&lease.peek().link) {
+        lease.spoil();
+        return Err(aborted.into());
+    }
     let (cut, node) = (lease.cut(), lease.node().clone());
     let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };
