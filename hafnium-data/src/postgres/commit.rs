@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use hafnium_core::{Deadline, Outcome};
-use sqlx::{AssertSqlSafe, Connection as _, Either, Executor as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _};
 
 use super::error::{Detail, detail, verdict};
+use super::nesting;
 use super::operation::guarded;
 use super::pool::Lease;
 use super::pooled::Opening;
@@ -31,6 +32,10 @@ impl View {
         token: &PendingToken,
     ) -> Result<(), sqlx::Error> {
         let (node, cut) = (lease.node().clone(), lease.cut());
+        if let Err(aborted) = nesting::check(&lease.peek().link) {
+            lease.spoil();
+            return Err(aborted.into());
+        }
         let request = match token.is_asked() {
             true => AssertSqlSafe(format!("{COMMIT}; {}", Token::QUESTION)).into_sql_str(),
             false => COMMIT.into_sql_str(),
@@ -106,21 +111,16 @@ pub(super) async fn begin(
     opening: &Opening,
     read_only: ReadOnly,
 ) -> Result<(), sqlx::Error> {
-    let begin = opening.sql(read_only);
-    let connection = lease.connection();
-    if connection.nests {
-        connection.link.execute(begin).await?;
-    } else {
-        // Forgotten, so that the count of sqlx stays at one; it holds nothing but the borrow of the connection.
-        std::mem::forget(connection.link.begin_with(begin).await?);
-        connection.nests = true;
-    }
-    Ok(())
+    nesting::begin(lease.connection(), opening.sql(read_only)).await
 }
 
 /// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
 /// connection is closed. An error that is no [`Detail`] says that the connection was lost.
 pub(super) async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
+    if let Err(aborted) = nesting::check(&lease.peek().link) {
+        lease.spoil();
+        return Err(aborted.into());
+    }
     let (cut, node) = (lease.cut(), lease.node().clone());
     let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };

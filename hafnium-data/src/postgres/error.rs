@@ -120,7 +120,7 @@ pub enum Detail {
         reason: String,
     },
     /// A statement of the transaction had failed and its error was not returned, so that nothing could be committed.
-    #[error("the transaction was rolled back: one of its statements had failed (25P02)")]
+    #[error("the transaction was rolled back: one of its statements or savepoints had failed")]
     Aborted,
     /// The closure ended without giving its `Tx` back, so that nothing could be committed.
     #[error("the transaction was rolled back: its Tx outlived the closure")]

@@ -43,6 +43,7 @@ mod login_thread;
 mod marker;
 mod migrations;
 mod monitor;
+mod nesting;
 mod occupancy;
 mod opener;
 mod operation;

@@ -3,9 +3,8 @@
 //! The closure gets an **owned** [`Tx`]; dropping it hands the connection back through a slot, and then the library
 //! commits. An owned value, because a closure over `&mut Tx` is not `Send` enough for an axum handler.
 //!
-//! sqlx counts open transactions per connection and makes a savepoint of a `begin` inside another. We send COMMIT
-//! ourselves (see the module `commit`), which sqlx does not count, so its count is raised once per connection and left there:
-//! a `begin` on a `Tx` is always a savepoint, and never a COMMIT of the whole.
+//! We send COMMIT ourselves, see the module `commit`; what that means to sqlx, which counts transactions, is in the module
+//! `nesting`.
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -133,8 +132,8 @@ impl View {
         )
         .await;
         if let Err(error) = &begun {
-            let verdict = self.verdict(error, true);
-            self.client.conclude(&mut lease, Some(&verdict), deadline).await;
+            // What failed may come after BEGIN in the same message: the lease stays busy, so that the connection is closed.
+            self.client.blame(&node, self.verdict(error, true).consequence);
         }
         begun.map_err(|error| Failed::new(before_commit(&node.label, error), Some(node.id)))?;
 

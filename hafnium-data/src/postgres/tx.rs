@@ -124,9 +124,10 @@ impl Tx {
     /// ```
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the server. After one the whole can't be committed, whatever the closure makes of it
+    /// ([`Detail::Aborted`](super::Detail::Aborted)).
     ///
-    /// Cancel-safety: dropping the future leaves the transaction to its end; do not go on with the `Tx` after it.
+    /// Cancel-safety: dropping the future ends the transaction in the same way.
     pub async fn savepoint(&mut self) -> Result<Savepoint<'_>, sqlx::Error> {
         self.connection.savepoint().await
     }

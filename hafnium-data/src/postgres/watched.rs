@@ -16,6 +16,7 @@ use sqlx::{
 };
 
 use super::pool::Node;
+use super::nesting;
 use super::savepoint::Savepoint;
 use super::slow::{Rows, Watch};
 use super::statement::Statement;
@@ -47,11 +48,12 @@ impl<L: DerefMut<Target = PgConnection>> Watched<L> {
     /// A transaction within the transaction, see [`Tx::savepoint`](super::Tx::savepoint).
     ///
     /// # Errors
-    /// Those of the server.
+    /// Those of the server. After one the whole can't be committed, whatever the closure makes of it
+    /// ([`Detail::Aborted`](super::Detail::Aborted)).
     ///
-    /// Cancel-safety: dropping the future leaves the transaction to its end; do not go on with it.
+    /// Cancel-safety: dropping the future ends the transaction in the same way.
     pub async fn savepoint(&mut self) -> Result<Savepoint<'_>, Error> {
-        let begun = Connection::begin(&mut *self.link).await?;
+        let begun = nesting::savepoint(&mut self.link).await?;
         Ok(Savepoint::new(Watched::new(
             begun,
             self.view.clone(),
@@ -204,6 +206,6 @@ impl<'c, L: DerefMut<Target = PgConnection> + Send> Acquire<'c> for &'c mut Watc
     }
 
     fn begin(self) -> BoxFuture<'c, Result<Transaction<'c, Db>, Error>> {
-        Acquire::begin(&mut *self.link)
+        nesting::savepoint(&mut self.link).boxed()
     }
 }
