@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::doubt::Sent;
-use super::error::{Detail, of_handle};
+use super::error::{Detail, of_handle, of_part};
 use super::handle::Postgres;
-use super::operation::guarded;
+use super::operation::{guarded, uncut};
 use super::pool::Lease;
 use super::rows;
 use super::statement::Statement;
@@ -152,11 +152,24 @@ impl Dedicated {
         let begun = self.begin()?;
         let deadline = begun.view.deadline();
         let guard = begun.guard();
-        let running = operation(begun.link, statement);
-        let result = guard
-            .run(deadline, "the reply to a statement", Outcome::Unknown, running)
-            .await;
-        self.ended(result)
+        let unsent = match statement.ends_transaction() {
+            true => Outcome::RolledBack,
+            false => Outcome::NotRun,
+        };
+        let partly = statement.may_commit();
+        let result = match uncut(&guard.cut, &guard.node, unsent) {
+            Ok(()) => {
+                let running = operation(begun.link, statement);
+                let waited_for = "the reply to a statement";
+                guard.run(deadline, waited_for, Outcome::Unknown, running).await
+            }
+            Err(error) => Err(error),
+        };
+        let result = self.ended(result);
+        match partly {
+            true => result.map_err(|error| of_part(&guard.node, error)),
+            false => result,
+        }
     }
 
     /// Runs a statement whose result is given to the caller as a whole.
