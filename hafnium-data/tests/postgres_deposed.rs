@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hafnium_core::secret::Secret;
 use hafnium_core::{Classify, Context, Outcome};
-use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, detail};
+use hafnium_data::postgres::{Detail, Postgres, PostgresSettings, classify, detail};
 use hafnium_testkit::postgres::PostgresCluster;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Executor, SqlSafeStr};
@@ -89,6 +89,28 @@ async fn a_view_and_a_dedicated_connection_are_fenced_after_their_handle_is_gone
         i32::from(stage.cluster.port(1)),
         "the deposed primary wrote"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_sent_on_a_dedicated_connection_that_was_cut_did_not_happen() {
+    let stage = Stage::new().await;
+    let mut idle = stage.watching.acquire().await.unwrap();
+    let mut open = stage.watching.acquire().await.unwrap();
+    open.execute("BEGIN").await.unwrap();
+    open.execute("INSERT INTO t VALUES (1)").await.unwrap();
+    stage.depose().await;
+    stage.thaw().await;
+    for (session, sql, outcome) in [
+        (&mut idle, "INSERT INTO t VALUES (2)", Outcome::NotRun),
+        (&mut open, "-- all of it\nCOMMIT", Outcome::RolledBack),
+    ] {
+        let error = session.execute(sql).await.unwrap_err();
+        assert!(
+            matches!(detail(&error), Some(Detail::Cut { .. })),
+            "{sql}: {error}"
+        );
+        assert_eq!(classify(&error).outcome(), outcome, "{sql}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,8 @@ use tokio::time::Instant;
 
 static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
 
-async fn behind_proxy(database: &str, cx: &Context) -> (Proxy, Postgres) {
+/// A database of its own, by way of a proxy.
+async fn proxied(database: &str) -> (Proxy, String) {
     let cluster = CLUSTER
         .get_or_init(|| async { PostgresCluster::single().await.unwrap() })
         .await;
@@ -31,6 +32,11 @@ async fn behind_proxy(database: &str, cx: &Context) -> (Proxy, Postgres) {
     let server = SocketAddr::from(([127, 0, 0, 1], cluster.port(0)));
     let proxy = Proxy::start(server).unwrap();
     let url = url.replace(&server.to_string(), &proxy.address().to_string());
+    (proxy, url)
+}
+
+async fn behind_proxy(database: &str, cx: &Context) -> (Proxy, Postgres) {
+    let (proxy, url) = proxied(database).await;
     let mut settings = PostgresSettings::new(Secret::new(url));
     settings.max = 5;
     let postgres = Postgres::connect(settings, cx).await.unwrap();
@@ -103,6 +109,54 @@ async fn a_statement_without_a_reply_is_unknown_and_repeated_only_when_declared_
         0,
         "the second run found the row of the first"
     );
+}
+
+#[tokio::test]
+async fn an_unknown_try_stays_unknown_when_no_node_is_there_for_the_next_one() {
+    let (proxy, url) = proxied("unresolved").await;
+    let server = SocketAddr::from(([127, 0, 0, 1], CLUSTER.get().unwrap().port(0)));
+    let mut settings = PostgresSettings::new(Secret::new(url));
+    (settings.max, settings.warm) = (1, 0);
+    let postgres = Postgres::connect(settings, &Context::standalone()).await.unwrap();
+    let postgres = &postgres;
+    sqlx::query("CREATE TABLE t (id int PRIMARY KEY)")
+        .execute(postgres)
+        .await
+        .unwrap();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    // The first try takes effect, and whoever comes after it finds nobody.
+    let lost = async |needle: &str| {
+        proxy.lead_to(server);
+        while sqlx::query("SELECT 1").execute(postgres).await.is_err() {}
+        proxy.lead_to(nobody);
+        proxy.swallow_reply_to(needle);
+        postgres.within(Duration::from_secs(2)).idempotent()
+    };
+
+    let insert = "INSERT INTO t VALUES (1)";
+    let view = lost(insert).await;
+    let error = sqlx::raw_sql(insert).execute(&view).await.unwrap_err();
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
+    assert!(!classify(&error).retryable());
+
+    let view = lost("COMMIT").await;
+    let result: Result<(), sqlx::Error> = view
+        .transaction(async |mut tx| {
+            let insert = sqlx::query("INSERT INTO t VALUES (2)");
+            insert.execute(&mut *tx).await.map(drop)
+        })
+        .await;
+    let error = result.unwrap_err();
+    assert_eq!(classify(&error).outcome(), Outcome::Unknown, "{error}");
+
+    // What only reads can have had no effect.
+    let select = "SELECT count(*) FROM t WHERE id > 0";
+    let view = lost(select).await.read_only();
+    let error = sqlx::raw_sql(select).execute(&view).await.unwrap_err();
+    assert_eq!(classify(&error).outcome(), Outcome::NotRun, "{error}");
+
+    proxy.lead_to(server);
+    assert_eq!(count(postgres).await, 2, "both did take effect");
 }
 
 /// Runs `inner` in the closure of a transaction on another connection than that of its `Tx`.

@@ -16,7 +16,10 @@ mod outcomes;
 #[path = "../../hafnium-core/tests/recorded/mod.rs"]
 mod recorded;
 
-use outcomes::{capacity, commit, logins, losses, roles, run, sessions, stale, statements, table, timeouts};
+use outcomes::{
+    capacity, commit, given_up, logins, losses, procedures, roles, run, sessions, stale, statements, table,
+    timeouts,
+};
 
 #[test]
 fn the_documented_table_is_that_of_the_cases_and_has_every_row() {
@@ -66,4 +69,14 @@ async fn a_server_or_pool_without_room_is_no_failed_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_another_role_sends_work_to_where_it_belongs() {
     run(roles::cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_commits_by_itself_is_neither_undone_nor_repeated() {
+    run(procedures::cases()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_caller_gives_up_is_counted_once_by_what_became_of_it() {
+    run(given_up::cases()).await;
 }

@@ -78,12 +78,12 @@ async fn fails(tx: &mut Tx, way: Way) {
             let mut outer = tx.savepoint().await.unwrap();
             let failed = sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *outer);
             assert!(failed.await.is_err());
-            assert!(sqlx::Connection::begin(&mut *outer).await.is_err());
+            assert!(sqlx::Connection::begin(&mut **outer).await.is_err());
             let _refused_too = outer.commit().await;
         }
         Way::Twice => {
             assert!(insert(tx, 1).await.is_err());
-            assert!(sqlx::Connection::begin(&mut **tx).await.is_err());
+            assert!(sqlx::Connection::begin(&mut ***tx).await.is_err());
             assert!(tx.savepoint().await.is_err());
             assert!(tx.savepoint().await.is_err());
         }

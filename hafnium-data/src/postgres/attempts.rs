@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hafnium_core::Outcome;
 
+use super::error::Detail;
 use super::sqlstate::Verdict;
 use super::topology::NodeId;
 
@@ -30,6 +31,8 @@ pub(crate) struct Attempts {
     once: Option<&'static str>,
     /// Where it failed so far; another replica may answer where one can't (40001 by a conflict with its replay).
     avoided: Vec<NodeId>,
+    /// The node of a try that may have taken effect.
+    doubt: Option<String>,
 }
 
 /// More tries than this only happen when something answers wrongly at once, each time.
@@ -39,6 +42,22 @@ impl Attempts {
     /// The nodes that a read should not go to again, if there are others.
     pub(crate) fn avoided(&self) -> &[NodeId] {
         &self.avoided
+    }
+
+    /// A try on `node` is repeated although it may have taken effect.
+    pub(crate) fn doubt(&mut self, node: &str) {
+        self.doubt = Some(node.to_owned());
+    }
+
+    /// What to surface in the place of a last error of `outcome` that says `reason`: what is certain of the last try says
+    /// nothing of one before it that may have taken effect.
+    pub(crate) fn in_vain(&mut self, outcome: Outcome, reason: &dyn ToString) -> Option<Detail> {
+        if outcome == Outcome::Unknown {
+            return None;
+        }
+        let node = self.doubt.take()?;
+        let reason = reason.to_string();
+        Some(Detail::EarlierTry { node, reason })
     }
 
     /// The pause before the next try, or `None` to surface the error. `remaining` is what is left of the deadline.
@@ -122,6 +141,22 @@ mod tests {
         assert!(next("0A000").is_none());
         assert!(!tries("08P01", Stage::Statement, Repeatable::WhenCertain));
         assert!(tries("08P01", Stage::Statement, Repeatable::Always));
+    }
+
+    #[test]
+    fn a_try_that_may_have_taken_effect_is_remembered_until_the_end() {
+        let mut attempts = Attempts::default();
+        assert!(attempts.in_vain(Outcome::NotRun, &"no node").is_none());
+        attempts.doubt("a:5432");
+        assert!(attempts.in_vain(Outcome::Unknown, &"lost again").is_none());
+        for outcome in [Outcome::NotRun, Outcome::RolledBack] {
+            attempts.doubt("a:5432");
+            let told = attempts.in_vain(outcome, &"no node").unwrap();
+            assert_eq!(
+                told.to_string(),
+                "an earlier try on a:5432 may have taken effect, and the next one failed: no node"
+            );
+        }
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub(crate) fn raw_loss(error: &sqlx::Error) -> Option<&io::Error> {
 
 /// Did it happen, may it be repeated, whose fault is it: the house's answer for an error of sqlx.
 ///
+/// It knows the error alone: [`sqlx::Error::RowNotFound`] says that the statement ran, which is *unknown* here; returned by
+/// [`transaction`](super::Postgres::transaction) it is the answer of the closure, and the transaction was rolled back.
+///
 /// A function, because neither [`Classify`] nor [`sqlx::Error`] belongs to this crate. [`Error`] is the same for code
 /// that wants a type.
 ///

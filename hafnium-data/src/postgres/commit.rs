@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _};
 
 use super::error::{Detail, detail, verdict};
 use super::nesting;
-use super::operation::guarded;
+use super::operation::{guarded, uncut};
 use super::pool::Lease;
 use super::pooled::Opening;
 use super::sqlstate::{Consequence, Stage};
@@ -32,6 +32,7 @@ impl View {
         token: &PendingToken,
     ) -> Result<(), sqlx::Error> {
         let (node, cut) = (lease.node().clone(), lease.cut());
+        uncut(&cut, &node.label, Outcome::RolledBack)?;
         if let Err(aborted) = nesting::check(&lease.peek().link) {
             lease.spoil();
             return Err(aborted.into());

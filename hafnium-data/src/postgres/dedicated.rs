@@ -16,9 +16,9 @@ use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres
 
 use super::client::Client;
 use super::doubt::Sent;
-use super::error::{Detail, of_handle};
+use super::error::{Detail, of_handle, of_part};
 use super::handle::Postgres;
-use super::operation::guarded;
+use super::operation::{guarded, uncut};
 use super::pool::{Lease, Node};
 use super::rows;
 use super::slow::{Rows, Watch};
@@ -156,12 +156,25 @@ impl Dedicated {
         let deadline = begun.view.deadline();
         let guard = begun.guard();
         let watch = Watch::new(&begun.view.client.slow, begun.node, statement.text().clone());
-        let running = operation(begun.link, statement);
-        let result = guard
-            .run(deadline, "the reply to a statement", Outcome::Unknown, running)
-            .await;
+        let unsent = match statement.ends_transaction() {
+            true => Outcome::RolledBack,
+            false => Outcome::NotRun,
+        };
+        let partly = statement.may_commit();
+        let result = match uncut(&guard.cut, &guard.node, unsent) {
+            Ok(()) => {
+                let running = operation(begun.link, statement);
+                let waited_for = "the reply to a statement";
+                guard.run(deadline, waited_for, Outcome::Unknown, running).await
+            }
+            Err(error) => Err(error),
+        };
         watch.ended(result.as_ref().ok().and_then(Rows::rows));
-        self.ended(result)
+        let result = self.ended(result);
+        match partly {
+            true => result.map_err(|error| of_part(&guard.node, error)),
+            false => result,
+        }
     }
 
     /// Runs a statement whose result is given to the caller as a whole.

@@ -10,7 +10,7 @@ use hafnium_core::{Fault, Outcome};
 
 pub use super::classify::{Error, classify};
 pub(crate) use super::classify::{find, of_handle, of_transaction, raw_loss, verdict};
-use super::sqlstate::{Consequence, Verdict};
+use super::sqlstate::{Consequence, Stage, Verdict};
 
 /// What went wrong before, around or after the server's own answer. Found inside an [`sqlx::Error`] by [`detail`].
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,30 @@ pub enum Detail {
         /// What was seen.
         reason: String,
     },
+    /// An earlier try may have taken effect, and the one after it failed for certain. Said of what was declared
+    /// [`idempotent`](super::Postgres::idempotent).
+    #[error("an earlier try on {node} may have taken effect, and the next one failed: {reason}")]
+    EarlierTry {
+        /// The node of the earlier try.
+        node: String,
+        /// Why the last try failed.
+        reason: String,
+    },
+    /// A statement failed that can commit by itself: a CALL, a DO, or a script with COMMIT in it. What it had committed
+    /// before stands.
+    #[error("a statement failed on {node} that may have committed a part before")]
+    MayHaveCommitted {
+        /// The node.
+        node: String,
+        /// The server's error.
+        source: Box<sqlx::Error>,
+    },
+    /// The closure ended because a row was not as it expects, so that nothing was committed.
+    #[error("the transaction was rolled back: a row of it could not be read: {reason}")]
+    Unreadable {
+        /// What could not be read.
+        reason: String,
+    },
     /// A statement of the transaction had failed and its error was not returned, so that nothing could be committed.
     #[error("the transaction was rolled back: one of its statements or savepoints had failed")]
     Aborted,
@@ -215,6 +239,19 @@ impl Detail {
                 "postgres.lost_before_commit",
             ),
             Self::CommitUnknown { .. } => (Outcome::Unknown, true, Dependency, "postgres.commit_unknown"),
+            Self::EarlierTry { .. } => (
+                Outcome::Unknown,
+                false,
+                Dependency,
+                "postgres.earlier_try_unknown",
+            ),
+            Self::MayHaveCommitted { source, .. } => (
+                Outcome::Unknown,
+                false,
+                verdict(source, Stage::Statement).fault,
+                "postgres.may_have_committed",
+            ),
+            Self::Unreadable { .. } => (Outcome::RolledBack, false, Service, "postgres.decode"),
             Self::Aborted => (Outcome::RolledBack, false, Service, "postgres.aborted"),
             Self::TxKept => (Outcome::RolledBack, false, Service, "postgres.tx_kept"),
             Self::MarkerKey { .. } => (Outcome::NotRun, false, Fault::Caller, "postgres.marker_key"),
@@ -240,6 +277,26 @@ impl From<Detail> for sqlx::Error {
     fn from(detail: Detail) -> Self {
         Self::Io(io::Error::other(detail))
     }
+}
+
+/// `error` of a statement that may have committed a part of itself, which its own outcome does not tell of. What was not
+/// run has committed nothing.
+pub(crate) fn of_part(node: &str, error: sqlx::Error) -> sqlx::Error {
+    let certain = verdict(&error, Stage::Statement).outcome == Outcome::RolledBack;
+    if !certain || detail(&error).is_some() {
+        return error;
+    }
+    let (node, source) = (node.to_owned(), Box::new(error));
+    Detail::MayHaveCommitted { node, source }.into()
+}
+
+/// Whether `error` only says of a row of an answer that it is not as its reader expects it.
+pub(crate) fn is_unreadable(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{ColumnDecode, ColumnIndexOutOfBounds, ColumnNotFound, Decode};
+    matches!(
+        error,
+        ColumnDecode { .. } | ColumnIndexOutOfBounds { .. } | ColumnNotFound(_) | Decode(_)
+    )
 }
 
 /// `error`, after the closure of its transaction was left while another handle in it had sent something.

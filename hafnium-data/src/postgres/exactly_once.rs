@@ -11,15 +11,13 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hafnium_core::{Classify, Outcome};
-use tokio::time::Instant;
-
 use super::attempts::Repeatable;
 use super::error::{Detail, classify, find, of_transaction};
 use super::marker::{Key, Run, mark};
 use super::token::PendingToken;
 use super::tx::Tx;
 use super::view::View;
+use hafnium_core::{Classify, Outcome};
 
 /// More COMMITs without a reply than this only happen when something cuts each of them at once.
 const MOST: u32 = 20;
@@ -149,11 +147,11 @@ impl View {
             repeatable: Repeatable::WhenCertain,
             ..self.clone()
         };
-        let (started, deadline) = (Instant::now(), view.deadline());
+        let (mut running, deadline) = (self.client.instruments.begin(), view.deadline());
         let (runs, body) = (Mutex::new(Runs::new()), Mutex::new(body));
         let (shared, body) = (&runs, &body);
         for doubts in 0.. {
-            let attempt = view.transact(move |mut tx: Tx| async move {
+            let attempt = move |mut tx: Tx| async move {
                 lock(shared).begin(&tx);
                 let run = Run::new();
                 let holder = mark(&mut tx, key, run).await?;
@@ -163,11 +161,12 @@ impl View {
                 }
                 lock(shared).marked();
                 let token = tx.pending();
-                let running = lock(body)(tx);
-                let value = running.await?;
+                let closure = lock(body)(tx);
+                let value = closure.await?;
                 lock(shared).ended(Ended { run, value, token });
                 Ok(())
-            });
+            };
+            let attempt = view.transact(attempt, &mut running);
             let Err(error) = deadline.scope(attempt).await else {
                 break;
             };
@@ -176,11 +175,10 @@ impl View {
             if !doubtful || doubts >= MOST || deadline.is_past() {
                 let doubt = lock(shared).doubt.take();
                 let error = in_vain(error, outcome, doubt);
-                view.client
-                    .instruments
-                    .ended(started.elapsed(), Some(of_transaction(&error)));
+                running.ended(Some(of_transaction(&error)));
                 return Err(error);
             }
+            running.doubted();
             view.client.instruments.retries.add(1);
             tracing::debug!("looking up what became of a COMMIT without a reply");
             // The first look-up goes at once, as the first retry does.
@@ -192,7 +190,7 @@ impl View {
             let pause = Duration::from_micros(fastrand::u64(0..=ceiling));
             tokio::time::sleep(pause.min(deadline.remaining())).await;
         }
-        view.client.instruments.ended(started.elapsed(), None);
+        running.ended(None);
         view.client.retention.wake(&view);
         Ok(runs.into_inner().unwrap_or_else(PoisonError::into_inner).answer())
     }

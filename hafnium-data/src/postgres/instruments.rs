@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hafnium_core::Outcome;
 use hafnium_core::metrics::{Counter, Gauge, Histogram, Metrics};
+use tokio::time::Instant;
 
 use super::topology::Split;
 
@@ -54,8 +55,19 @@ impl Instruments {
         }
     }
 
+    /// Records an operation that begins now, however it ends.
+    pub(crate) fn begin(&self) -> Running<'_> {
+        Running {
+            instruments: self,
+            started: Instant::now(),
+            given_up: Outcome::NotRun,
+            doubted: false,
+            ended: false,
+        }
+    }
+
     /// Records the end of an operation: `None` when it was done, else the outcome that its caller is told.
-    pub(crate) fn ended(&self, took: Duration, failed: Option<Outcome>) {
+    fn ended(&self, took: Duration, failed: Option<Outcome>) {
         let histogram = match failed {
             None => &self.done,
             Some(Outcome::NotRun) => &self.not_run,
@@ -92,6 +104,49 @@ impl SplitInstruments {
     pub(crate) fn show(&self, split: Split) {
         self.open.set(f64::from(u8::from(split == Split::Open)));
         self.decided.set(f64::from(u8::from(split == Split::Decided)));
+    }
+}
+
+/// An operation that goes on. It is recorded once: by its end, or when it is dropped before.
+pub(crate) struct Running<'a> {
+    instruments: &'a Instruments,
+    started: Instant,
+    given_up: Outcome,
+    doubted: bool,
+    ended: bool,
+}
+
+impl Running<'_> {
+    /// What becomes of it if its caller gives it up from now on.
+    pub(crate) fn if_given_up(&mut self, outcome: Outcome) {
+        self.given_up = outcome;
+    }
+
+    /// A try of it may have taken effect, whatever becomes of those that follow.
+    pub(crate) fn doubted(&mut self) {
+        self.doubted = true;
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// It ended: `None` when it was done, else the outcome that its caller is told.
+    pub(crate) fn ended(mut self, failed: Option<Outcome>) {
+        self.ended = true;
+        self.instruments.ended(self.elapsed(), failed);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let outcome = match self.doubted {
+                true => Outcome::Unknown,
+                false => self.given_up,
+            };
+            self.instruments.ended(self.elapsed(), Some(outcome));
+        }
     }
 }
 

@@ -51,6 +51,23 @@ pub(crate) async fn guarded_by<T>(
     }
 }
 
+/// To be asked before an operation begins: once `cut` has been made nothing of it is sent, which is `outcome`.
+///
+/// # Errors
+/// [`Detail::Cut`].
+pub(crate) fn uncut(cut: &Cut, node: &str, outcome: Outcome) -> Result<(), sqlx::Error> {
+    if let Some(reason) = cut.is_made() {
+        let node = node.to_owned();
+        return Err(Detail::Cut {
+            node,
+            reason,
+            outcome,
+        }
+        .into());
+    }
+    Ok(())
+}
+
 impl Client {
     /// Decides what becomes of the connection and its node after an operation, from the [`Verdict`] on its error.
     pub(crate) fn judge(&self, lease: &mut Lease, verdict: Option<&Verdict>) {

@@ -21,12 +21,8 @@ impl Text {
 
     /// Whether the server makes a plan for it.
     pub(crate) fn has_plan(&self) -> bool {
-        let word = after_comments(self.as_str())
-            .split(|c: char| !c.is_ascii_alphabetic())
-            .next()
-            .unwrap_or_default();
         let planned = ["SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE"];
-        !self.is_script() && planned.iter().any(|one| word.eq_ignore_ascii_case(one))
+        !self.is_script() && is_one_of(first_word(self.as_str()), &planned)
     }
 
     fn is_script(&self) -> bool {
@@ -97,6 +93,22 @@ impl Statement {
         &self.text
     }
 
+    /// Whether a part of it may have been committed when it fails: a procedure and a DO can COMMIT, outside a transaction,
+    /// and so can a script.
+    pub(crate) fn may_commit(&self) -> bool {
+        let text = self.text.as_str();
+        if self.is_script() {
+            words(text).any(|word| is_one_of(word, &["COMMIT", "END", "CALL", "DO"]))
+        } else {
+            is_one_of(first_word(text), &["CALL", "DO"])
+        }
+    }
+
+    /// Whether it commits the transaction that it is sent in.
+    pub(crate) fn ends_transaction(&self) -> bool {
+        is_one_of(first_word(self.text.as_str()), &["COMMIT", "END"])
+    }
+
     /// Whether it takes more than one message, so that a pooler may send the second one elsewhere.
     pub(crate) fn is_prepared(&self) -> bool {
         self.text.parameterised || self.described
@@ -118,10 +130,7 @@ impl Statement {
 }
 
 fn controls_transaction(sql: &str) -> bool {
-    let word = after_comments(sql)
-        .split(|c: char| !c.is_ascii_alphabetic())
-        .next();
-    [
+    const CONTROL: [&str; 7] = [
         "BEGIN",
         "START",
         "COMMIT",
@@ -129,9 +138,21 @@ fn controls_transaction(sql: &str) -> bool {
         "ROLLBACK",
         "ABORT",
         "SAVEPOINT",
-    ]
-    .iter()
-    .any(|control| word.is_some_and(|word| word.eq_ignore_ascii_case(control)))
+    ];
+    is_one_of(first_word(sql), &CONTROL)
+}
+
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split(|c: char| !c.is_ascii_alphabetic())
+}
+
+/// The first word after the comments; empty where there is something else.
+fn first_word(sql: &str) -> &str {
+    words(after_comments(sql)).next().unwrap_or_default()
+}
+
+fn is_one_of(word: &str, keywords: &[&str]) -> bool {
+    keywords.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
 }
 
 /// `sql` from its first character that is neither blank nor in a comment.
@@ -246,6 +267,22 @@ mod tests {
                 .unwrap()
                 .is_script()
         );
+    }
+
+    #[test]
+    fn what_can_commit_by_itself_is_told_from_what_can_not() {
+        for (sql, may) in [
+            ("CALL batch()", true),
+            ("/* why */ -- and\n do $$ BEGIN END $$", true),
+            ("BEGIN; INSERT INTO t VALUES (1); commit; SELECT 1", true),
+            ("SELECT 1; CALL batch()", true),
+            ("SELECT 'CALL'", false),
+            ("doing", false),
+            ("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)", false),
+        ] {
+            let statement = Statement::of(sqlx::AssertSqlSafe(sql)).unwrap();
+            assert_eq!(statement.may_commit(), may, "{sql}");
+        }
     }
 
     #[test]

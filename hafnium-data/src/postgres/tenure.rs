@@ -30,6 +30,12 @@ impl Cut {
         self.shared.reason.get().copied().unwrap_or_default()
     }
 
+    /// Why the tenure has ended, if it has.
+    pub(crate) fn is_made(&self) -> Option<&'static str> {
+        let made = self.shared.token.is_cancelled();
+        made.then(|| self.shared.reason.get().copied().unwrap_or_default())
+    }
+
     fn make(&self, reason: &'static str) {
         let _first = self.shared.reason.set(reason);
         self.shared.token.cancel();

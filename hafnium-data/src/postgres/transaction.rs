@@ -11,19 +11,19 @@ use std::future::Future;
 use std::sync::PoisonError;
 
 use hafnium_core::{Deadline, Outcome};
-use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::commit::{begin, roll_back};
 use super::doubt::Doubt;
-use super::error::{Detail, detail, find, of_transaction, raw_loss, verdict, with_doubt};
+use super::error::{Detail, detail, find, is_unreadable, of_transaction, raw_loss, verdict, with_doubt};
+use super::instruments::Running;
 use super::operation::{forget_statements, guarded};
 use super::pool::{Lease, Node};
 use super::sqlstate::{Consequence, Stage, Verdict};
 use super::token::PendingToken;
 use super::topology::NodeId;
 use super::tx::{Slot, Tx};
-use super::view::View;
+use super::view::{ReadOnly, View};
 
 /// Why one run of the closure came to nothing.
 struct Failed<E> {
@@ -63,27 +63,26 @@ impl View {
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
-        let started = Instant::now();
-        let result = self.transact(body).await;
-        let failed = result.as_ref().err().map(|error| of_transaction(error));
-        self.client.instruments.ended(started.elapsed(), failed);
+        let mut running = self.client.instruments.begin();
+        let result = self.transact(body, &mut running).await;
+        running.ended(result.as_ref().err().map(|error| of_transaction(error)));
         result
     }
 
     /// The same for a caller that records the end of it.
-    pub(crate) async fn transact<T, E, F, Fut>(&self, mut body: F) -> Result<T, E>
+    pub(crate) async fn transact<T, E, F, Fut>(&self, mut body: F, running: &mut Running<'_>) -> Result<T, E>
     where
         F: FnMut(Tx) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
         E: From<sqlx::Error> + StdError + 'static,
     {
-        let started = Instant::now();
         let deadline = self.deadline();
         let mut attempts = Attempts::default();
         loop {
-            let failed = match self.once(deadline, attempts.avoided(), &mut body).await {
+            running.if_given_up(Outcome::NotRun);
+            let failed = match self.once(deadline, attempts.avoided(), &mut body, running).await {
                 Ok(value) => {
-                    self.client.slow.tell_transaction(started.elapsed());
+                    self.client.slow.tell_transaction(running.elapsed());
                     return Ok(value);
                 }
                 Err(failed) => failed,
@@ -92,8 +91,17 @@ impl View {
                 attempts.next(&verdict, self.repeatable, failed.node, deadline.remaining())
             });
             let Some(pause) = pause else {
-                return Err(failed.error);
+                let told = attempts.in_vain(of_transaction(&failed.error), &failed.error);
+                return Err(told.map_or(failed.error, |told| E::from(told.into())));
             };
+            let unknown = failed
+                .verdict
+                .is_some_and(|verdict| verdict.outcome == Outcome::Unknown);
+            if unknown && self.read_only == ReadOnly::No {
+                running.doubted();
+                let node = failed.node.and_then(|id| self.client.monitor.node(id));
+                attempts.doubt(node.map_or("", |node| &node.label));
+            }
             self.client.instruments.retries.add(1);
             tracing::debug!(
                 code = failed.verdict.map(|verdict| verdict.code),
@@ -111,6 +119,7 @@ impl View {
         deadline: Deadline,
         avoided: &[NodeId],
         body: &mut F,
+        running: &mut Running<'_>,
     ) -> Result<T, Failed<E>>
     where
         F: FnMut(Tx) -> Fut + Send,
@@ -131,6 +140,7 @@ impl View {
             begin,
         )
         .await;
+        running.if_given_up(Outcome::RolledBack);
         if let Err(error) = &begun {
             // What failed may come after BEGIN in the same message: the lease stays busy, so that the connection is closed.
             self.client.blame(&node, self.verdict(error, true).consequence);
@@ -152,10 +162,15 @@ impl View {
             (Err(ours), _) if doubt.is_raised() => Err(Failed::new(with_doubt(ours), Some(node.id))),
             (Err(ours), _) => Err(Failed::new(ours, Some(node.id))),
             (Ok(Ok(_)), None) => Err(Failed::new(Detail::TxKept.into(), Some(node.id))),
-            (Ok(Ok(value)), Some(mut lease)) => match self.commit(&mut lease, deadline, &token).await {
-                Ok(()) => Ok(value),
-                Err(error) => Err(Failed::new(error, Some(node.id))),
-            },
+            (Ok(Ok(value)), Some(mut lease)) => {
+                if self.read_only == ReadOnly::No {
+                    running.if_given_up(Outcome::Unknown);
+                }
+                match self.commit(&mut lease, deadline, &token).await {
+                    Ok(()) => Ok(value),
+                    Err(error) => Err(Failed::new(error, Some(node.id))),
+                }
+            }
             (Ok(Err(error)), lease) => Err(self.undo(error, lease, &node, deadline).await),
         }
     }
@@ -195,10 +210,17 @@ impl View {
             Some(reason) if broken => {
                 Failed::new(lost_before_commit(&node.label, reason.to_string()), Some(node.id))
             }
-            _ => Failed {
-                error,
-                verdict,
-                node: Some(node.id),
+            // So would that of a row that can't be read, and it may have been made into another by the closure.
+            _ => match found.filter(|found| is_unreadable(found)) {
+                Some(unreadable) => {
+                    let reason = unreadable.to_string();
+                    Failed::new(Detail::Unreadable { reason }.into(), Some(node.id))
+                }
+                None => Failed {
+                    error,
+                    verdict,
+                    node: Some(node.id),
+                },
             },
         }
     }

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::attempts::{Attempts, Repeatable};
 use super::client::Client;
 use super::doubt::Sent;
-use super::error::{Detail, classify, of_handle, verdict};
+use super::error::{Detail, classify, of_handle, of_part, verdict};
 use super::handle::Watching;
-use super::operation::guarded_by;
+use super::operation::{guarded_by, uncut};
 use super::route::Destination;
 use super::slow::{Rows, Took};
 use super::sqlstate::{Stage, Verdict};
@@ -85,6 +85,9 @@ impl View {
 
     /// Declares that running an operation twice does no harm, so that it is also repeated when its outcome is
     /// unknown.
+    ///
+    /// After such a try, an error that is certain of the last one only becomes
+    /// [`Detail::EarlierTry`](super::Detail::EarlierTry), also one that the closure of a transaction ends with.
     pub fn idempotent(&self) -> Self {
         Self {
             repeatable: Repeatable::Always,
@@ -187,6 +190,14 @@ impl View {
         (self.repeatable == Repeatable::WhenCertain).then(Sent::now)
     }
 
+    /// What becomes of a statement whose caller does not wait for the reply.
+    fn given_up(&self) -> Outcome {
+        match self.read_only {
+            ReadOnly::Yes => Outcome::RolledBack,
+            ReadOnly::No => Outcome::Unknown,
+        }
+    }
+
     /// Runs `statement` by `operation`, again where that is safe, until the deadline. `begun` says whether a part of
     /// the result was given to the caller already, after which nothing is repeated.
     pub(crate) async fn run<T: Rows>(
@@ -195,7 +206,7 @@ impl View {
         begun: impl Fn() -> bool,
         operation: impl for<'a> Fn(&'a mut PgConnection, Statement) -> BoxFuture<'a, Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        let started = Instant::now();
+        let mut running = self.client.instruments.begin();
         let deadline = self.deadline();
         let mut alarm = pin!(tokio::time::sleep_until(deadline.instant()));
         let mut attempts = Attempts::default();
@@ -213,16 +224,21 @@ impl View {
             let sent = self.sent();
             let begins = Instant::now();
             let enclosed = self.client.opening.encloses(&statement);
+            running.if_given_up(self.given_up());
             let result = if enclosed {
                 self.enclosed(&mut lease, deadline, statement.clone(), &operation)
                     .await
             } else {
                 let (link, cut) = lease.begin();
-                let running = operation(link, statement.clone());
+                let reply = operation(link, statement.clone());
                 let waited_for = "the reply to a statement";
                 let (alarm, otherwise) = (alarm.as_mut(), Outcome::Unknown);
-                guarded_by(cut, &node.label, alarm, waited_for, otherwise, running).await
+                match uncut(cut, &node.label, Outcome::NotRun) {
+                    Ok(()) => guarded_by(cut, &node.label, alarm, waited_for, otherwise, reply).await,
+                    Err(error) => Err(error),
+                }
             };
+            running.if_given_up(Outcome::NotRun);
             if let Some(sent) = sent {
                 sent.answered();
             }
@@ -238,6 +254,10 @@ impl View {
             }
             drop(lease);
             let Some(verdict) = verdict else { break result };
+            let partly = !enclosed && statement.may_commit();
+            if partly && verdict.outcome != Outcome::NotRun {
+                break result.map_err(|error| of_part(&node.label, error));
+            }
             if begun() || (statement.is_script() && verdict.outcome != Outcome::NotRun) {
                 break result;
             }
@@ -245,6 +265,10 @@ impl View {
                 Some(pause) => {
                     self.client.instruments.retries.add(1);
                     tracing::debug!(code = verdict.code, node = node.label, ?pause, "trying again");
+                    if verdict.outcome == Outcome::Unknown && self.read_only == ReadOnly::No {
+                        running.doubted();
+                        attempts.doubt(&node.label);
+                    }
                     tokio::time::sleep(pause).await;
                 }
                 None => break result,
@@ -254,9 +278,13 @@ impl View {
             Some((node, _)) => result.map_err(|error| self.told(&node.label, error, false)),
             None => result,
         };
-        let all = started.elapsed();
+        let result = result.map_err(|error| {
+            let told = attempts.in_vain(classify(&error).outcome(), &error);
+            told.map_or(error, Into::into)
+        });
+        let all = running.elapsed();
         let failed = result.as_ref().err().map(|error| classify(error).outcome());
-        self.client.instruments.ended(all, failed);
+        running.ended(failed);
         if self.client.slow.is_slow(all) {
             let ran = last.as_ref().map_or(Duration::ZERO, |(_, ran)| *ran);
             let rows = result.as_ref().ok().and_then(Rows::rows);

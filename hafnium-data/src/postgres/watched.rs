@@ -11,12 +11,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{
-    Acquire, Connection, Describe, Either, Error, Execute, Executor, Postgres as Db, SqlStr, Transaction,
-};
+use sqlx::{Acquire, Describe, Either, Error, Execute, Executor, Postgres as Db, SqlStr, Transaction};
 
-use super::pool::Node;
 use super::nesting;
+use super::pool::Node;
 use super::savepoint::Savepoint;
 use super::slow::{Rows, Watch};
 use super::statement::Statement;

@@ -94,6 +94,14 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         Case::new(
             LOST,
+            "the same, declared idempotent, and the next try fails for certain",
+            "unknown",
+            "as before; the error of the next try is told of in the text",
+            Made::Network,
+            lost_then_refused,
+        ),
+        Case::new(
+            LOST,
             "every process of the server is killed in a write outside a transaction",
             "unknown",
             "connection discarded, node suspected, surfaced; repeated when declared idempotent; an end of file, no SQLSTATE",
@@ -347,4 +355,43 @@ async fn lost_commit() {
         .await
         .unwrap();
     assert_eq!(place.rows("t").await, 3, "both runs did");
+}
+
+/// The second run finds what the first one did.
+async fn lost_then_refused() {
+    let (proxy, place) = proxied("lostthenrefused").await;
+    let expected = Expected {
+        retries: 1,
+        ..LOST_ONCE
+    };
+    let insert = "INSERT INTO t VALUES (1)";
+    let lost = place
+        .sees(expected, async |postgres| {
+            proxy.swallow_reply_to(insert);
+            sqlx::raw_sql(insert).execute(&postgres.idempotent()).await
+        })
+        .await;
+    let error = lost.unwrap_err();
+    assert!(
+        matches!(detail(&error), Some(Detail::EarlierTry { .. })),
+        "{error}"
+    );
+    assert_eq!(code(&error), "postgres.earlier_try_unknown");
+    assert!(error.to_string().contains("duplicate key"), "{error}");
+    let lost = place
+        .sees(expected, async |postgres| {
+            proxy.swallow_reply_to("COMMIT");
+            postgres
+                .idempotent()
+                .transaction(async |mut tx| -> Result<(), sqlx::Error> {
+                    sqlx::query("INSERT INTO t VALUES (2)")
+                        .execute(&mut *tx)
+                        .await
+                        .map(drop)
+                })
+                .await
+        })
+        .await;
+    assert_eq!(code(&lost.unwrap_err()), "postgres.earlier_try_unknown");
+    assert_eq!(place.rows("t").await, 2);
 }

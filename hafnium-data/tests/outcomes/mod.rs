@@ -2,10 +2,12 @@
 
 pub(crate) mod capacity;
 pub(crate) mod commit;
+pub(crate) mod given_up;
 pub(crate) mod logins;
 pub(crate) mod losses;
 mod peer;
 mod place;
+pub(crate) mod procedures;
 pub(crate) mod roles;
 pub(crate) mod sessions;
 pub(crate) mod stale;

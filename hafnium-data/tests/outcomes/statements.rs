@@ -193,7 +193,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "rolled back",
             "connection kept, surfaced, the caller's fault",
             Made::Server,
-            || mistake("DO $$ BEGIN RAISE 'no'; END $$", "postgres.P0", Fault::Caller),
+            || mistake("SELECT no()", "postgres.P0", Fault::Caller),
         ),
     ]
 }
@@ -399,6 +399,8 @@ async fn aborted() {
 
 async fn mistake(sql: &'static str, state: &'static str, fault: Fault) {
     let place = Place::new("mistake").await;
+    let refusal = "CREATE FUNCTION no() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$";
+    place.session.batch_execute(refusal).await.unwrap();
     place
         .session
         .batch_execute("INSERT INTO t VALUES (7)")

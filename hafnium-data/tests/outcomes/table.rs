@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Case, capacity, commit, logins, losses, roles, sessions, stale, statements, timeouts};
+use super::{
+    Case, capacity, commit, given_up, logins, losses, procedures, roles, sessions, stale, statements,
+    timeouts,
+};
 
 /// The rows, each with its signals. A signal without a case is a failure, and a case without a signal here is too.
-const ROWS: [&[&str]; 26] = [
+const ROWS: [&[&str]; 29] = [
     &["refused, unreachable, DNS, TLS failure before start-up; handshake over budget"],
     &["failure before the first byte of the request was written"],
     &["EOF / reset / time-out after bytes were written"],
@@ -33,6 +36,9 @@ const ROWS: [&[&str]; 26] = [
     &["XX000", "XX001", "XX002", "F0xxx"],
     &["class 22", "class 23", "class 42", "class P0"],
     &["pool time-out"],
+    &["any error of a CALL, a DO, or a script with COMMIT in it"],
+    &["a row that is not as the caller expects it"],
+    &["no answer is waited for"],
 ];
 
 /// Those that a real server must have made by its own cause.
@@ -75,6 +81,8 @@ fn cases() -> Vec<Case> {
         commit::cases(),
         capacity::cases(),
         roles::cases(),
+        procedures::cases(),
+        given_up::cases(),
     ];
     all.into_iter().flatten().collect()
 }
