@@ -19,6 +19,8 @@
 mod address;
 mod attempts;
 mod capacity;
+#[cfg(target_os = "linux")]
+mod carry;
 mod checkouts;
 mod client;
 mod copy;
@@ -48,6 +50,7 @@ mod resolver;
 mod retention;
 mod route;
 mod rows;
+mod rumour;
 mod scout;
 mod session;
 mod settings;

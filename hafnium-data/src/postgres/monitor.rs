@@ -14,6 +14,7 @@ use super::instruments::NodeInstruments;
 use super::pool::Node;
 use super::probe::Probe;
 use super::route::Leader;
+use super::rumour::Rumours;
 use super::session::SessionAttrs;
 use super::topology::{Action, CutReason, Evidence, NoWriter, NodeId, Phase, Role, Tempo, Topology};
 
@@ -65,6 +66,7 @@ pub(crate) struct Monitor {
     instruments: Vec<NodeInstruments>,
     warm: usize,
     topology: Mutex<Topology>,
+    rumours: Mutex<Rumours>,
     snapshot: watch::Sender<Snapshot>,
     /// Counts the panics, so that sleeping probers wake.
     alarm: watch::Sender<u64>,
@@ -90,6 +92,7 @@ impl Monitor {
             instruments,
             warm,
             topology: Mutex::new(topology),
+            rumours: Mutex::default(),
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
@@ -208,6 +211,15 @@ impl Monitor {
         self.publish(&topology, now);
     }
 
+    /// The token of a client speaks of a primary that was not seen yet: sleeping probers ask now, if they have not on the
+    /// word of another one just before.
+    pub(crate) fn heed_rumour(&self) {
+        let mut rumours = self.rumours.lock().unwrap_or_else(PoisonError::into_inner);
+        if rumours.heed(Instant::now()) {
+            self.alarm.send_modify(|count| *count += 1);
+        }
+    }
+
     /// Under the lock, so that a node is cut before its successor is announced. Nothing here waits.
     fn act(&self, action: Action) {
         match action {
@@ -284,6 +296,11 @@ impl Monitor {
                 match snapshot.writer.map(|id| self.node(id)) {
                     Ok(Some(node)) => tracing::info!(node = node.label, "writes go here"),
                     Ok(None) => {}
+                    Err(NoWriter::Disagreement) => tracing::error!(
+                        clusters = self.clusters(topology),
+                        "no node takes writes: {}",
+                        NoWriter::Disagreement
+                    ),
                     Err(reason) => tracing::warn!(?reason, "no node takes writes"),
                 }
             }
@@ -310,9 +327,11 @@ impl Monitor {
     pub(crate) fn explain(&self) -> String {
         let topology = self.lock();
         let verdict = match topology.writer() {
-            Err(NoWriter::SplitBrain) => "two servers say primary with the same timeline; ",
-            Err(NoWriter::Unsurveyed) => "not every node has been heard or given up yet; ",
-            _ => "",
+            Err(NoWriter::Disagreement) => {
+                return format!("{}: {}", NoWriter::Disagreement, self.clusters(&topology));
+            }
+            Err(reason @ (NoWriter::SplitBrain | NoWriter::Unsurveyed)) => format!("{reason}; "),
+            _ => String::new(),
         };
         let nodes: Vec<String> = self
             .nodes
@@ -330,6 +349,16 @@ impl Monitor {
             })
             .collect();
         format!("{verdict}{}", nodes.join(", "))
+    }
+
+    /// Which cluster each node says it is of.
+    fn clusters(&self, topology: &Topology) -> String {
+        let nodes = self.nodes.iter().map(|node| {
+            let seen = topology.node(node.id).and_then(|state| state.last());
+            let system = seen.map(|seen| seen.system.cast_unsigned().to_string());
+            format!("{}: {}", node.label, system.as_deref().unwrap_or("unknown"))
+        });
+        nodes.collect::<Vec<_>>().join(", ")
     }
 
     /// The reason of the servers when every one that answers refuses our credentials.

@@ -216,9 +216,43 @@ impl Opener {
         }
     }
 
-    /// How a login is made now.
+    /// How a login is made now, by those who make it themselves.
     pub(crate) fn options(&self) -> PgConnectOptions {
         self.door.credentials.sign(&self.door.options)
+    }
+
+    /// What `login`, which logs in once, makes of a connection of its own, outside the pool: when nobody else looks for
+    /// credentials that work, and once more with those that were found when it is refused.
+    ///
+    /// Cancel-safe, if `login` is.
+    pub(crate) async fn log_in_by<T, F>(
+        &self,
+        login: impl Fn(PgConnectOptions) -> F,
+    ) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let (options, seal) = self.admitted().await?;
+        match login(options).await {
+            Err(error) if refuses(&error) => {
+                let error = Arc::new(error);
+                self.door.credentials.refused(self.door.node, &seal, &error);
+                let (options, _) = self.admitted().await?;
+                login(options).await
+            }
+            done => done,
+        }
+    }
+
+    async fn admitted(&self) -> Result<(PgConnectOptions, Seal), sqlx::Error> {
+        let Door {
+            credentials,
+            node,
+            options,
+            ..
+        } = &*self.door;
+        let admission = credentials.admission(*node, options).await;
+        admission.map_err(LoginError::into_inner)
     }
 
     /// A connection of its own, outside the pool, with `options` changed by `change`.
@@ -226,26 +260,11 @@ impl Opener {
         &self,
         change: impl Fn(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        let admission = self
-            .door
-            .credentials
-            .admission(self.door.node, &self.door.options)
-            .await;
-        let (options, seal) = admission.map_err(LoginError::into_inner)?;
-        match self.door.address.connect(&change(options), self.budget).await {
-            Err(error) if refuses(&error) => {
-                let error = Arc::new(error);
-                self.door.credentials.refused(self.door.node, &seal, &error);
-                let admission = self
-                    .door
-                    .credentials
-                    .admission(self.door.node, &self.door.options)
-                    .await;
-                let (options, _) = admission.map_err(LoginError::into_inner)?;
-                self.door.address.connect(&change(options), self.budget).await
-            }
-            done => done,
-        }
+        let login = |options| {
+            let options = change(options);
+            async move { self.door.address.connect(&options, self.budget).await }
+        };
+        self.log_in_by(login).await
     }
 
     /// Whether the node lets `pair` in. The connection is closed again.

@@ -131,7 +131,8 @@ impl View {
     }
 
     /// What `error` of a statement means, on its own or in a transaction of this view. Only such a transaction is
-    /// begun `READ ONLY`: a primary that refuses a statement on its own is none any more.
+    /// begun `READ ONLY`: a primary that refuses a statement on its own is none any more, or is read-only by setting,
+    /// which its probe shows.
     pub(crate) fn verdict(&self, error: &sqlx::Error, in_transaction: bool) -> Verdict {
         let verdict = verdict(error, Stage::Statement);
         let state = error.as_database_error().and_then(|error| error.code());
@@ -146,6 +147,8 @@ impl View {
         };
         if by_rights && verdict.refuses_writes() {
             verdict.by_rights()
+        } else if verdict.refuses_writes() && self.client.monitor.snapshot().read_only {
+            verdict.by_setting()
         } else {
             verdict
         }

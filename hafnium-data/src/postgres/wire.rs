@@ -6,16 +6,13 @@
 //! between that connection and an abstract Unix socket, which is no file and which nobody else can name in time. TLS
 //! runs through it from end to end; what is carried is sealed.
 
-use std::io;
 use std::net::SocketAddr;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
 
-/// Large enough for what TLS sends at once.
-const BUFFER: usize = 16 * 1024 + 64;
+use super::carry;
 
 /// Logs in at `address` with `options`, whose host remains the name of the server.
 ///
@@ -45,26 +42,6 @@ pub(crate) async fn log_in(
         }
     };
     drop(listener);
-    // Ends with the connection: when either side closes, both are closed, without a word to a silent server.
-    tokio::spawn(async move {
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        tokio::select! {
-            _ = carry(from_client, to_server) => {}
-            _ = carry(from_server, to_client) => {}
-        }
-    });
+    tokio::spawn(carry::between(client, server));
     logging_in.await
-}
-
-/// Carries bytes until either end is closed.
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let bytes = from.read(&mut buffer).await?;
-        if bytes == 0 {
-            return Ok(());
-        }
-        to.write_all(&buffer[..bytes]).await?;
-    }
 }

@@ -28,13 +28,16 @@ impl Ear {
     ///
     /// Cancel-safe: dropping the future closes the connection.
     pub(super) async fn open(node: Arc<Node>, pass: Pass, channels: &[String]) -> Result<Self, sqlx::Error> {
-        // It dials on the first use, and once.
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(node.opener.options());
-        let mut listener = PgListener::connect_with(&pool).await?;
+        let login = |options| async {
+            // It dials on the first use, and once.
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .connect_lazy_with(options);
+            PgListener::connect_with(&pool).await
+        };
+        let mut listener = node.opener.log_in_by(login).await?;
         listener.eager_reconnect(false);
         listener.ignore_pool_close_event(true);
         let mut ear = Self {

@@ -4,6 +4,7 @@
 //! ever showed a higher timeline, and no other server shows the same one. A thawed or resurrected primary still
 //! believes in itself and a standby may even follow it; only the higher timeline of the promoted node tells the truth.
 
+mod cluster;
 mod failover;
 mod lag;
 mod node;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use cluster::{Survey, survey};
 use failover::Failover;
 use lag::Lag;
 use node::NodeState;
@@ -60,6 +62,8 @@ pub(crate) enum NoWriter {
     NoPrimary,
     /// Two servers say primary with the same timeline.
     SplitBrain,
+    /// The nodes are of different clusters, and none has the majority.
+    Disagreement,
 }
 
 /// For how long a panic may last.
@@ -71,6 +75,8 @@ pub(crate) struct Topology {
     nodes: Vec<NodeState>,
     /// The system identifier that all nodes must have.
     cluster: Option<i64>,
+    /// Before that is decided: whether the nodes disagree about it.
+    disagreed: bool,
     /// The highest timeline a primary of the cluster ever showed.
     highest: Option<u32>,
     split: bool,
@@ -87,6 +93,7 @@ impl Topology {
         Self {
             nodes: (0..count).map(|_| NodeState::default()).collect(),
             cluster: None,
+            disagreed: false,
             highest: None,
             split: false,
             panic_since: Some(now),
@@ -153,7 +160,10 @@ impl Topology {
     /// The node that takes writes now.
     pub(crate) fn writer(&self) -> Result<NodeId, NoWriter> {
         if self.cluster.is_none() {
-            return Err(NoWriter::Unsurveyed);
+            return Err(match self.disagreed {
+                true => NoWriter::Disagreement,
+                false => NoWriter::Unsurveyed,
+            });
         }
         if self.split {
             return Err(NoWriter::SplitBrain);
@@ -253,10 +263,16 @@ impl Topology {
     /// Draws the conclusions from the present states; each node to be cut is named once.
     fn settle(&mut self, actions: &mut Vec<Action>) {
         if self.cluster.is_none() && self.nodes.iter().all(|node| node.phase != Phase::Unheard) {
-            self.cluster = self
+            let said: Vec<_> = self
                 .nodes
                 .iter()
-                .find_map(|node| node.last().map(|seen| seen.system));
+                .map(|node| node.last().map(|seen| seen.system))
+                .collect();
+            let survey = survey(&said);
+            self.disagreed = survey == Survey::Disagreement;
+            if let Survey::Cluster(system) = survey {
+                self.cluster = Some(system);
+            }
         }
         let cluster = self.cluster;
         let seen = self
@@ -343,6 +359,9 @@ impl std::fmt::Display for NoWriter {
             Self::Unsurveyed => "not every node has been heard or given up yet",
             Self::NoPrimary => "no reachable node is the primary",
             Self::SplitBrain => "two servers say primary with the same timeline",
+            Self::Disagreement => {
+                "the nodes are of different clusters, and none of these has the majority of the nodes"
+            }
         })
     }
 }
