@@ -11,6 +11,8 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
+mod cancel;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -67,6 +69,10 @@ async fn until_poll<T>(most: usize, future: impl Future<Output = T>) -> Option<T
 
 impl Ground {
     async fn new(database: &str) -> Self {
+        Self::with(database, |_| {}).await
+    }
+
+    async fn with(database: &str, change: impl FnOnce(&mut PostgresSettings)) -> Self {
         let cluster = CLUSTER
             .get_or_init(|| async { PostgresCluster::single().await.expect("a server starts") })
             .await;
@@ -77,6 +83,7 @@ impl Ground {
         let mut settings = PostgresSettings::new(Secret::new(url));
         (settings.max, settings.warm) = (SIZE as u32, 0);
         settings.timeout = Duration::from_secs(30).into();
+        change(&mut settings);
         let postgres = Postgres::connect(settings, &Context::standalone()).await.unwrap();
         let tables = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE pairs (id int PRIMARY KEY)";
         postgres.execute(sqlx::raw_sql(tables)).await.unwrap();
@@ -102,7 +109,7 @@ impl Ground {
         let begun = Instant::now();
         self.whole().await;
         let (mut dropped, mut completed) = (0, 0);
-        for most in (1..MOST).step_by(self.stride) {
+        for most in (1 + fastrand::usize(0..self.stride)..MOST).step_by(self.stride) {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             self.proxy.pieces(self.piece);
             let ended = until_poll(most, operation(&self.postgres, id)).await;
@@ -453,11 +460,10 @@ async fn what_has_a_key_is_done_once_however_often_it_was_dropped() {
         done.map(|_: hafnium_data::postgres::Done<()>| ())
     };
     once(&ground.postgres, -1).await.unwrap();
-    ground
-        .exhaust("exactly_once", true, async |postgres, id| {
-            once(postgres, id).await
-        })
-        .await;
+    let exhausted = ground.exhaust("exactly_once", true, async |postgres, id| {
+        once(postgres, id).await
+    });
+    Box::pin(exhausted).await;
     // The primary key would refuse a second effect.
     for id in 0..ground.next.load(Ordering::Relaxed) {
         once(&ground.postgres, id).await.unwrap();
