@@ -301,5 +301,5 @@ async fn a_proxy_that_is_no_network_is_refused_with_its_key() {
     let refused = loader.load().and_then(|config| config.get::<HttpSettings>());
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("http.trusted_proxies"), "{text}");
-    assert!(text.contains("expected a network such as"), "{text}");
+    assert!(text.contains("accepted: a network such as"), "{text}");
 }

@@ -11,6 +11,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "real servers take real time")]
 
+mod cancel;
 mod ground;
 
 use std::sync::atomic::Ordering;
@@ -280,11 +281,10 @@ async fn what_has_a_key_is_done_once_however_often_it_was_dropped() {
         done.map(|_: hafnium_data::postgres::Done<()>| ())
     };
     once(&ground.postgres, -1).await.unwrap();
-    ground
-        .exhaust("exactly_once", true, async |postgres, id| {
-            once(postgres, id).await
-        })
-        .await;
+    let exhausted = ground.exhaust("exactly_once", true, async |postgres, id| {
+        once(postgres, id).await
+    });
+    Box::pin(exhausted).await;
     // The primary key would refuse a second effect.
     for id in 0..ground.next.load(Ordering::Relaxed) {
         once(&ground.postgres, id).await.unwrap();

@@ -8,6 +8,9 @@
     reason = "a test may end where it stands, its helpers too"
 )]
 
+mod sockets;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,6 +19,7 @@ use hafnium_core::{Component, Context, Deadline, Stopped};
 use hafnium_data::postgres::{Event, Listener, Lost, Postgres, PostgresSettings};
 use hafnium_testkit::Proxy;
 use hafnium_testkit::postgres::PostgresCluster;
+use sockets::sockets_to;
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -56,30 +60,6 @@ async fn lost(listener: &mut Listener) -> Lost {
         }
         other => panic!("no loss: {other:?}"),
     }
-}
-
-/// TCP connections of this process to `port`.
-fn sockets_to(port: u16) -> usize {
-    let own: std::collections::BTreeSet<String> = std::fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .flatten()
-        .filter_map(|fd| std::fs::read_link(fd.path()).ok())
-        .filter_map(|link| {
-            Some(
-                link.to_str()?
-                    .strip_prefix("socket:[")?
-                    .trim_end_matches(']')
-                    .to_owned(),
-            )
-        })
-        .collect();
-    let remote = format!(":{port:04X}");
-    std::fs::read_to_string("/proc/self/net/tcp")
-        .unwrap()
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields.len() > 9 && fields[2].ends_with(&remote) && own.contains(fields[9]))
-        .count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,4 +180,41 @@ async fn a_listener_whose_own_connection_ends_or_falls_silent_tells_so() {
     assert!(told.reason.contains("sign of life"), "{told:?}");
     notify(&direct, "heard").await;
     assert_eq!(heard(&mut listener).await, "heard");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_tries_no_password_that_was_refused() {
+    let cluster = PostgresCluster::single().await.unwrap();
+    let postgres = connect(cluster.create_database("ledger").await.unwrap()).await;
+    let mut listener = postgres.listen(["news"]).await.unwrap();
+    let former = cluster.password();
+    println!("{}", cluster.set_password("another").await.unwrap());
+    // Each with its time and process; the tail is short, so that it is read often.
+    let refusals = || -> BTreeSet<String> {
+        let log = cluster.log_tail(0);
+        let refused = log
+            .lines()
+            .filter(|line| line.contains("password authentication failed"));
+        refused.map(str::to_owned).collect()
+    };
+    let session = cluster.connect(0, "ledger").await.unwrap();
+    let before = refusals();
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    let ended = session.query_one(ended, &[]).await.unwrap();
+    assert_eq!(ended.get::<_, i64>(0), 1);
+    // One of the listener, and those of the one task that looks for credentials: at once, after 1 s, 2 s, 4 s, 8 s.
+    let (mut refused, end) = (BTreeSet::new(), Instant::now() + Duration::from_secs(12));
+    while Instant::now() < end {
+        refused.extend(refusals());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let refused = refused.difference(&before).count();
+    println!("{refused} logins were refused");
+    assert!((1..10).contains(&refused), "{}", cluster.log_tail(0));
+
+    let same = format!("ALTER ROLE \"{}\" PASSWORD '{former}'", cluster.user());
+    session.batch_execute(&same).await.unwrap();
+    lost(&mut listener).await;
+    notify(&postgres, "again").await;
+    assert_eq!(heard(&mut listener).await, "again");
 }

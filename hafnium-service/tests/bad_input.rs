@@ -116,7 +116,7 @@ async fn what_several_clients_refuse_is_in_one_report_with_every_origin() {
         let report = refused(launch).await;
         for key in [
             "health.runtime_stall (hafnium.toml:20): must be at least 1s",
-            "kafka.events.bootstrap_servers: missing",
+            "kafka.events.bootstrap_servers (hafnium.toml:1): missing",
             "kafka.events.librdkafka.acks (hafnium.toml:7): can't be set",
             "kafka.events.librdkafka.sasl.password (hafnium.toml:8): can't be set",
             "kafka.events.prefetch_bytes (hafnium.toml:3): expected",

@@ -55,7 +55,7 @@ impl Ledger {
 
     /// The score of a payment, if it was scored.
     pub(crate) async fn score(&self, payment_id: &str) -> Result<Option<Score>, sqlx::Error> {
-        find(&self.postgres, payment_id).await
+        find(&self.postgres.read_only(), payment_id).await
     }
 }
 

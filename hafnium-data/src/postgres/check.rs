@@ -23,6 +23,11 @@ impl PostgresSettings {
         let mut found = Vec::new();
         let target = Target::parse(settings.url.current().expose())
             .and_then(|target| target.settled(config.environment()));
+        // The nodes of a URL that is still to be fetched, or can't be read, are not known.
+        let named_nodes = match &target {
+            Ok(target) if !partial.lacks("url") => named(&settings, target).err(),
+            _ => None,
+        };
         let target = target.or_else(|wrong| {
             found.push(wrong.to_string());
             settings.url = Secret::new(ANYWHERE);
@@ -30,8 +35,8 @@ impl PostgresSettings {
         });
         if let Ok(target) = target {
             found.extend(faults(&settings, &target));
-            found.extend(named(&settings, &target).err());
         }
+        found.extend(named_nodes);
         found.extend(name_servers(&settings).err());
         found.extend(Origin::new(&settings).err());
         partial.problems(found.iter().filter_map(|fault| fault.split_once(": ")))

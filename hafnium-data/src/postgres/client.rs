@@ -54,6 +54,8 @@ pub(crate) struct Client {
     pub(crate) sought: Destination,
     balance: Balance,
     closed: AtomicBool,
+    /// Cancelled when `closed` is set.
+    closing: CancellationToken,
 }
 
 impl Client {
@@ -80,11 +82,13 @@ impl Client {
             sought: nodes.sought,
             balance: nodes.balance,
             closed: AtomicBool::new(false),
+            closing: CancellationToken::new(),
         }
     }
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.closing.cancel();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -211,10 +215,19 @@ impl Client {
         begun: Instant,
     ) -> Result<Option<Arc<Node>>, sqlx::Error> {
         let wait = snapshots.wait_for(|snapshot| route.choices(snapshot).next().is_some());
-        match deadline.bound("a primary", wait).await {
+        match self.unless_closed(deadline.bound("a primary", wait)).await? {
             Ok(Ok(snapshot)) => Ok(self.balanced(route.choices(&snapshot))),
             Ok(Err(_)) => Err(Detail::Closed.into()),
             Err(_) => Err(self.no_node(route, begun)),
+        }
+    }
+
+    /// What `wait` comes to, unless no operation may begin any more before that.
+    pub(super) async fn unless_closed<T>(&self, wait: impl Future<Output = T>) -> Result<T, sqlx::Error> {
+        tokio::select! {
+            biased;
+            done = wait => Ok(done),
+            () = self.closing.cancelled() => Err(Detail::Closed.into()),
         }
     }
 

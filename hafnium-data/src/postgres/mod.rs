@@ -20,6 +20,8 @@
 mod address;
 mod attempts;
 mod capacity;
+#[cfg(target_os = "linux")]
+mod carry;
 mod certificates;
 mod check;
 mod checkouts;
@@ -57,6 +59,7 @@ mod retention;
 mod round_trips;
 mod route;
 mod rows;
+mod rumour;
 mod savepoint;
 mod scout;
 mod session;

@@ -14,6 +14,7 @@ use super::instruments::{NodeInstruments, SplitInstruments};
 use super::pool::Node;
 use super::probe::Probe;
 use super::route::Leader;
+use super::rumour::Rumours;
 use super::session::SessionAttrs;
 use super::sources::Hints;
 use super::status::role;
@@ -46,6 +47,7 @@ pub(crate) struct Monitor {
     topology: Mutex<Topology>,
     pub(crate) hints: Hints,
     pub(crate) zones: Zones,
+    rumours: Mutex<Rumours>,
     snapshot: watch::Sender<Snapshot>,
     /// Counts the panics, so that sleeping probers wake.
     alarm: watch::Sender<u64>,
@@ -76,6 +78,7 @@ impl Monitor {
             topology: Mutex::new(topology),
             hints: Hints::default(),
             zones: Zones::default(),
+            rumours: Mutex::default(),
             snapshot: watch::Sender::new(Snapshot {
                 writer: Err(NoWriter::Unsurveyed),
                 readers: Vec::new(),
@@ -212,6 +215,15 @@ impl Monitor {
         self.publish(&topology, now);
     }
 
+    /// The token of a client speaks of a primary that was not seen yet: sleeping probers ask now, if they have not on the
+    /// word of another one just before.
+    pub(crate) fn heed_rumour(&self) {
+        let mut rumours = self.rumours.lock().unwrap_or_else(PoisonError::into_inner);
+        if rumours.heed(Instant::now()) {
+            self.alarm.send_modify(|count| *count += 1);
+        }
+    }
+
     /// Under the lock, so that a node is cut before its successor is announced. Nothing here waits.
     fn act(&self, action: Action) {
         match action {
@@ -297,6 +309,11 @@ impl Monitor {
                 match snapshot.writer.map(|id| self.node(id)) {
                     Ok(Some(node)) => tracing::info!(node = node.label, "writes go here"),
                     Ok(None) => {}
+                    Err(NoWriter::Disagreement) => tracing::error!(
+                        clusters = self.clusters(topology),
+                        "no node takes writes: {}",
+                        NoWriter::Disagreement
+                    ),
                     Err(reason) => tracing::warn!(?reason, "no node takes writes"),
                 }
             }
@@ -317,6 +334,16 @@ impl Monitor {
                 _ => {}
             }
         }
+    }
+
+    /// Which cluster each node says it is of.
+    pub(crate) fn clusters(&self, topology: &Topology) -> String {
+        let nodes = self.nodes.iter().map(|node| {
+            let seen = topology.node(node.id).and_then(|state| state.last());
+            let system = seen.map(|seen| seen.system.cast_unsigned().to_string());
+            format!("{}: {}", node.label, system.as_deref().unwrap_or("unknown"))
+        });
+        nodes.collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::error::{Detail, of_handle, verdict};
 use super::line::Patience;
+use super::monitor::Snapshot;
 use super::operation::guarded;
 use super::pool::{Lease, Node, Unavailable};
 use super::route::{Leader, Reach, Route};
@@ -39,6 +40,10 @@ const QUESTION: &str = "SELECT pg_is_in_recovery(), \
 /// Between two questions to the same replica, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long one replica is waited for before the next is asked, where `rw_wait` is shorter. Breaking a question off costs
+/// the connection, and a busy machine is no reason to.
+const ONE_REPLICA: Duration = Duration::from_millis(250);
 
 /// How much longer a question under way may take than the wait: breaking it off costs the connection.
 const GRACE: Duration = Duration::from_millis(10);
@@ -99,11 +104,8 @@ impl Client {
             Reach::Replica => {}
             Reach::Primary => return Ok(None),
             Reach::Beyond => {
-                // Someone has seen a newer primary: find it.
-                let deposed = self.monitor.watch().borrow().writer;
-                if let Ok(deposed) = deposed {
-                    self.monitor.suspect(deposed);
-                }
+                // Someone may have seen a newer primary, or has made this up.
+                self.monitor.heed_rumour();
                 return Ok(None);
             }
             Reach::Foreign => {
@@ -120,13 +122,22 @@ impl Client {
         };
         let mut pause = FIRST_PAUSE;
         loop {
+            if self.is_closed() {
+                return Err(Detail::Closed.into());
+            }
             let candidates = self.candidates(token, route);
             if candidates.is_empty() && !self.reads.waits_for_replicas() {
                 return Ok(None);
             }
             for node in candidates {
-                if let Some(lease) = self.ask(&node, token, route, end).await {
-                    return Ok(Some(lease));
+                let patience = Deadline::after(self.reads.rw_wait.max(ONE_REPLICA));
+                let lease = tokio::select! {
+                    biased;
+                    lease = self.ask(&node, token, route, end.min(patience)) => lease,
+                    () = self.left(&node, token, route) => None,
+                };
+                if lease.is_some() {
+                    return Ok(lease);
                 }
             }
             if end.remaining() <= pause {
@@ -145,11 +156,18 @@ impl Client {
     ) -> Result<Leader, sqlx::Error> {
         let mut snapshots = self.monitor.watch();
         let known = snapshots.wait_for(|snapshot| snapshot.leader.is_some());
-        match deadline.bound("a primary", known).await {
+        match self.unless_closed(deadline.bound("a primary", known)).await? {
             Ok(Ok(snapshot)) => snapshot.leader.ok_or_else(|| Detail::Closed.into()),
             Ok(Err(_)) => Err(Detail::Closed.into()),
             Err(_) => Err(self.no_node(route, begun)),
         }
+    }
+
+    /// Returns when `node` is none of the replicas to ask any more: it fell silent, for instance.
+    async fn left(&self, node: &Node, token: &Token, route: &Route<'_>) {
+        let left = |snapshot: &Snapshot| !route.candidates(snapshot, token).contains(&node.id);
+        // The sender lives in the monitor, which this holds.
+        let _ = self.monitor.watch().wait_for(left).await;
     }
 
     /// The replicas to ask: those of the own zone first, the least used of them first.

@@ -161,6 +161,16 @@ impl Verdict {
             ..self
         }
     }
+
+    /// The same of a primary that is known to be read-only by setting: nothing is wrong with it, and no failover will
+    /// change it.
+    pub(crate) fn by_setting(self) -> Self {
+        Self {
+            transient: false,
+            consequence: Consequence::Keep,
+            ..self
+        }
+    }
 }
 
 /// What `state` means at `stage`. A state that is not in the table was an error of the statement, so that it was

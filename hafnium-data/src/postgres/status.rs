@@ -41,9 +41,11 @@ impl Monitor {
     pub(crate) fn explain(&self) -> String {
         let topology = self.lock();
         let verdict = match topology.writer() {
-            Err(NoWriter::SplitBrain) => "two servers say primary with the same timeline; ",
-            Err(NoWriter::Unsurveyed) => "not every node has been heard or given up yet; ",
-            _ => "",
+            Err(NoWriter::Disagreement) => {
+                return format!("{}: {}", NoWriter::Disagreement, self.clusters(&topology));
+            }
+            Err(reason @ (NoWriter::SplitBrain | NoWriter::Unsurveyed)) => format!("{reason}; "),
+            _ => String::new(),
         };
         let nodes: Vec<String> = self
             .nodes()

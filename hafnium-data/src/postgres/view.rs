@@ -146,11 +146,14 @@ impl View {
     }
 
     /// What `error` of a statement means, on its own or in a transaction of this view. Only such a transaction is
-    /// begun `READ ONLY`: a primary that refuses a statement on its own is none any more.
+    /// begun `READ ONLY`: a primary that refuses a statement on its own is none any more, or is read-only by setting,
+    /// which its probe shows.
     pub(crate) fn verdict(&self, error: &sqlx::Error, in_transaction: bool) -> Verdict {
         let verdict = verdict(error, Stage::Statement);
         if self.refuses_by_rights(error, &verdict, in_transaction) {
             verdict.by_rights()
+        } else if verdict.refuses_writes() && self.client.monitor.snapshot().read_only {
+            verdict.by_setting()
         } else {
             verdict
         }

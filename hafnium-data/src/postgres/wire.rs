@@ -11,11 +11,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 
-/// Large enough for what TLS sends at once.
-const BUFFER: usize = 16 * 1024 + 64;
+use super::carry;
 
 /// Logs in at `address` by `login`, which dials once, with `options`, whose host remains the name of the server.
 ///
@@ -37,7 +35,7 @@ where
         client = wire.accept() => client?,
     };
     drop(wire);
-    tokio::spawn(carry_both(client, server));
+    tokio::spawn(carry::between(client, server));
     logging_in.await
 }
 
@@ -79,50 +77,11 @@ impl Wire {
             let dialing = dial();
             tokio::spawn(async move {
                 match dialing.await {
-                    Ok(server) => carry_both(client, server).await,
+                    Ok(server) => carry::between(client, server).await,
                     // The connection is closed, which is all that can be told to who opened it.
                     Err(error) => tracing::debug!(%error, "no connection to the server"),
                 }
             });
-        }
-    }
-}
-
-/// Ends with the connection: when either side closes, both are closed, without a word to a silent server.
-async fn carry_both(client: UnixStream, server: TcpStream) {
-    // Only a matter of speed.
-    let _ = server.set_nodelay(true);
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let answers = carry(from_server, to_client);
-    tokio::pin!(answers);
-    tokio::select! {
-        _ = &mut answers => {}
-        ended = carry(from_client, to_server) => if ended == Ended::Receiver {
-            // A server that is gone: what it said last, such as why it refuses TLS, is still to be read.
-            answers.await;
-        }
-    }
-}
-
-/// Which end of a direction was closed or lost first.
-#[derive(Debug, PartialEq, Eq)]
-enum Ended {
-    Sender,
-    Receiver,
-}
-
-/// Carries bytes until either end is closed.
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> Ended {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => return Ended::Sender,
-            Ok(bytes) => {
-                if to.write_all(&buffer[..bytes]).await.is_err() {
-                    return Ended::Receiver;
-                }
-            }
         }
     }
 }

@@ -55,6 +55,10 @@ async fn until_poll<T>(most: usize, future: impl Future<Output = T>) -> Option<T
 
 impl Ground {
     pub(crate) async fn new(database: &str) -> Self {
+        Self::with(database, |_| {}).await
+    }
+
+    pub(crate) async fn with(database: &str, change: impl FnOnce(&mut PostgresSettings)) -> Self {
         let cluster = CLUSTER
             .get_or_init(|| async { PostgresCluster::single().await.expect("a server starts") })
             .await;
@@ -65,6 +69,7 @@ impl Ground {
         let mut settings = PostgresSettings::new(Secret::new(url));
         (settings.max, settings.warm) = (SIZE as u32, 0);
         settings.timeout = Duration::from_secs(30).into();
+        change(&mut settings);
         let postgres = Postgres::connect(settings, &Context::standalone()).await.unwrap();
         let tables = "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE pairs (id int PRIMARY KEY)";
         postgres.execute(sqlx::raw_sql(tables)).await.unwrap();
@@ -90,7 +95,7 @@ impl Ground {
         let begun = Instant::now();
         self.whole().await;
         let (mut dropped, mut completed) = (0, 0);
-        for most in (1..MOST).step_by(self.stride) {
+        for most in (1 + fastrand::usize(0..self.stride)..MOST).step_by(self.stride) {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             self.proxy.pieces(self.piece);
             let ended = until_poll(most, operation(&self.postgres, id)).await;

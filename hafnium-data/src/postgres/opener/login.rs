@@ -45,7 +45,10 @@ impl LoginError {
 const TRIES: usize = 3;
 
 impl Opener {
-    /// What `login`, which logs in once, makes of a connection of its own, outside the pool.
+    /// What `login`, which logs in once, makes of a connection of its own, outside the pool: when nobody else looks for
+    /// credentials that work, and once more with those that were found when it is refused.
+    ///
+    /// Cancel-safe, if `login` is.
     pub(crate) async fn log_in_by<T, F>(
         &self,
         login: impl Fn(PgConnectOptions) -> F,
@@ -53,8 +56,23 @@ impl Opener {
     where
         F: Future<Output = Result<T, sqlx::Error>>,
     {
-        let options = self.door.credentials.sign(&self.door.options);
-        self.door.address.log_in(&options, self.budget, login).await
+        let (options, seal) = self.admitted().await?;
+        let address = &self.door.address;
+        match address.log_in(&options, self.budget, &login).await {
+            Err(error) if refuses(&error) => {
+                let error = Arc::new(error);
+                self.door.credentials.refused(self.door.node, &seal, &error);
+                let (options, _) = self.admitted().await?;
+                address.log_in(&options, self.budget, &login).await
+            }
+            done => done,
+        }
+    }
+
+    async fn admitted(&self) -> Result<(PgConnectOptions, Seal), sqlx::Error> {
+        let credentials = &self.door.credentials;
+        let admission = credentials.admission(self.door.node, &self.door.options).await;
+        admission.map_err(LoginError::into_inner)
     }
 
     /// How logins are made by others, for as long as what is returned with the options runs.
@@ -68,22 +86,12 @@ impl Opener {
         &self,
         change: impl Fn(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        let admission = self
-            .door
-            .credentials
-            .admission(self.door.node, &self.door.options)
-            .await;
-        let (options, seal) = admission.map_err(LoginError::into_inner)?;
+        let (options, seal) = self.admitted().await?;
         match self.connect(&change(options)).await {
             Err(error) if refuses(&error) => {
                 let error = Arc::new(error);
                 self.door.credentials.refused(self.door.node, &seal, &error);
-                let admission = self
-                    .door
-                    .credentials
-                    .admission(self.door.node, &self.door.options)
-                    .await;
-                let (options, _) = admission.map_err(LoginError::into_inner)?;
+                let (options, _) = self.admitted().await?;
                 self.connect(&change(options)).await
             }
             done => done,

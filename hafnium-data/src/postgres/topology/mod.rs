@@ -5,6 +5,7 @@
 //! resurrected primary still believes in itself and a standby may even follow it, which is no reader then; only the
 //! higher timeline of the promoted node tells the truth. What others say of a node changes when it is asked, and nothing else.
 
+mod cluster;
 mod failover;
 mod lag;
 mod lineage;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use cluster::{Survey, survey};
 use failover::Failover;
 use lag::Lag;
 pub(crate) use lineage::Following;
@@ -82,6 +84,8 @@ pub(crate) enum NoWriter {
     NoPrimary,
     /// Two servers say primary with the same timeline.
     SplitBrain,
+    /// The nodes are of different clusters, and none has the majority.
+    Disagreement,
 }
 
 /// For how long a node is asked eagerly because it is expected to become the primary.
@@ -95,6 +99,8 @@ pub(crate) struct Topology {
     nodes: Vec<NodeState>,
     /// The system identifier that all nodes must have.
     cluster: Option<i64>,
+    /// Before that is decided: whether the nodes disagree about it.
+    disagreed: bool,
     /// The highest timeline a primary of the cluster ever showed.
     highest: Option<u32>,
     split: bool,
@@ -115,6 +121,7 @@ impl Topology {
         Self {
             nodes: (0..count).map(|_| NodeState::default()).collect(),
             cluster: None,
+            disagreed: false,
             highest: None,
             split: false,
             named: None,
@@ -183,7 +190,10 @@ impl Topology {
     /// The node that takes writes now.
     pub(crate) fn writer(&self) -> Result<NodeId, NoWriter> {
         if self.cluster.is_none() {
-            return Err(NoWriter::Unsurveyed);
+            return Err(match self.disagreed {
+                true => NoWriter::Disagreement,
+                false => NoWriter::Unsurveyed,
+            });
         }
         if self.split {
             return Err(NoWriter::SplitBrain);
@@ -316,10 +326,16 @@ impl Topology {
     /// Draws the conclusions from the present states; each node to be cut is named once.
     fn settle(&mut self, actions: &mut Vec<Action>) {
         if self.cluster.is_none() && self.nodes.iter().all(|node| node.phase != Phase::Unheard) {
-            self.cluster = self
+            let said: Vec<_> = self
                 .nodes
                 .iter()
-                .find_map(|node| node.last().map(|seen| seen.system));
+                .map(|node| node.last().map(|seen| seen.system))
+                .collect();
+            let survey = survey(&said);
+            self.disagreed = survey == Survey::Disagreement;
+            if let Survey::Cluster(system) = survey {
+                self.cluster = Some(system);
+            }
         }
         let cluster = self.cluster;
         let seen = self
@@ -404,6 +420,9 @@ impl std::fmt::Display for NoWriter {
             Self::Unsurveyed => "not every node has been heard or given up yet",
             Self::NoPrimary => "no reachable node is the primary",
             Self::SplitBrain => "two servers say primary with the same timeline",
+            Self::Disagreement => {
+                "the nodes are of different clusters, and none of these has the majority of the nodes"
+            }
         })
     }
 }

@@ -200,11 +200,8 @@ fn one_server_under_two_names_is_no_split_brain() {
     assert_eq!(world.topology.writer(), Ok(A));
 }
 
-#[test]
-fn a_node_of_another_cluster_is_refused() {
-    let mut world = World::new(2);
-    world.tell(A, primary(1, 1));
-    let stranger = Evidence::Seen(Observation {
+fn stranger() -> Evidence {
+    Evidence::Seen(Observation {
         system: 8,
         started: 2,
         role: Role::Primary {
@@ -212,10 +209,35 @@ fn a_node_of_another_cluster_is_refused() {
             position: 1,
             read_only: false,
         },
-    });
-    let actions = world.tell(B, stranger);
-    assert_eq!(actions.last(), Some(&Action::Cut(B, CutReason::WrongCluster)));
-    assert_eq!(world.topology.writer(), Ok(A));
+    })
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused_also_at_the_start_and_at_the_first_place() {
+    for [us, ours, theirs] in [[A, B, C], [B, C, A]] {
+        let mut world = World::new(3);
+        world.tell(us, primary(1, 1));
+        world.tell(theirs, stranger());
+        let actions = world.tell(ours, standby(3));
+        assert!(actions.contains(&Action::Cut(theirs, CutReason::WrongCluster)));
+        assert_eq!(world.topology.writer(), Ok(us));
+    }
+}
+
+#[test]
+fn where_one_node_stands_against_one_nobody_writes_until_a_node_says_something_else() {
+    for [us, theirs] in [[A, B], [B, A]] {
+        let mut world = World::new(2);
+        world.tell(us, primary(1, 1));
+        assert_eq!(world.tell(theirs, stranger()), []);
+        assert_eq!(world.topology.writer(), Err(NoWriter::Disagreement));
+        // Its silence takes nothing back.
+        world.tell(theirs, failed(FailureKind::Unreachable));
+        world.tell(theirs, failed(FailureKind::Unreachable));
+        assert_eq!(world.topology.writer(), Err(NoWriter::Disagreement));
+        world.tell(theirs, standby(4));
+        assert_eq!(world.topology.writer(), Ok(us));
+    }
 }
 
 #[test]
