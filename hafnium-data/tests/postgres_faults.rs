@@ -70,15 +70,12 @@ async fn a_promoted_standby_takes_writes_on_the_connections_it_had() {
         .await
         .unwrap();
     println!("{}", trio.cluster.promote(1).await.unwrap());
-    let inserted: i32 = sqlx::query_scalar("INSERT INTO payments (id) VALUES (1) RETURNING port")
+    let insert = format!("INSERT INTO payments (id) VALUES (1) RETURNING port, ({OPENED})::text");
+    let (inserted, opened): (i32, String) = sqlx::query_as(sqlx::AssertSqlSafe(insert))
         .fetch_one(&trio.postgres)
         .await
         .unwrap();
     assert_eq!(inserted, i32::from(trio.cluster.port(1)));
-    let opened: String = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT ({OPENED})::text")))
-        .fetch_one(&trio.postgres)
-        .await
-        .unwrap();
     let before: String = before.get(0);
     assert!(opened < before, "opened {opened}, promoted after {before}");
 }
