@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hafnium_core::component::BoxFuture;
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 #[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 
 use super::certificates::Files;
 use super::credentials::refuses;
-use super::login_thread::on_thread;
+use super::login_thread;
 use super::resolver::Resolver;
 use super::url::Host;
 
@@ -131,10 +130,7 @@ impl Address {
         options: &PgConnectOptions,
         budget: Duration,
     ) -> Result<PgConnection, sqlx::Error> {
-        let login = |options: PgConnectOptions| async move {
-            on_thread(Box::pin(async move { options.connect().await })).await?
-        };
-        self.log_in(options, budget, login).await
+        self.log_in(options, budget, login_thread::dial).await
     }
 
     /// What `login`, which logs in once, makes of `options` for the node; at which spots and when as by
@@ -176,10 +172,7 @@ impl Address {
         options: &PgConnectOptions,
         spot: Spot,
     ) -> Result<PgConnection, sqlx::Error> {
-        let login = |options: PgConnectOptions| async move {
-            on_thread(Box::pin(async move { options.connect().await })).await?
-        };
-        Box::pin(self.log_in_at(options, spot, &login)).await
+        Box::pin(self.log_in_at(options, spot, &login_thread::dial)).await
     }
 
     /// Where the node was found last, or else wherever it may be.

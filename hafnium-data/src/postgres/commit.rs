@@ -33,10 +33,7 @@ impl View {
     ) -> Result<(), sqlx::Error> {
         let (node, cut) = (lease.node().clone(), lease.cut());
         uncut(&cut, &node.label, Outcome::RolledBack)?;
-        if let Err(aborted) = nesting::check(&lease.peek().link) {
-            lease.spoil();
-            return Err(aborted.into());
-        }
+        unbroken(lease)?;
         let request = match token.is_asked() {
             true => AssertSqlSafe(format!("{COMMIT}; {}", Token::QUESTION)).into_sql_str(),
             false => COMMIT.into_sql_str(),
@@ -115,13 +112,19 @@ pub(super) async fn begin(
     nesting::begin(lease.connection(), opening.sql(read_only)).await
 }
 
+/// # Errors
+/// [`Detail::Aborted`] after a savepoint that failed; the connection serves nobody any more.
+fn unbroken(lease: &mut Lease) -> Result<(), sqlx::Error> {
+    nesting::check(&lease.peek().link).map_err(|aborted| {
+        lease.spoil();
+        aborted.into()
+    })
+}
+
 /// Rolls back by `deadline` and within a short limit. If that does not work the lease stays busy, so that the
 /// connection is closed. An error that is no [`Detail`] says that the connection was lost.
 pub(super) async fn roll_back(lease: &mut Lease, deadline: Deadline) -> Result<(), sqlx::Error> {
-    if let Err(aborted) = nesting::check(&lease.peek().link) {
-        lease.spoil();
-        return Err(aborted.into());
-    }
+    unbroken(lease)?;
     let (cut, node) = (lease.cut(), lease.node().clone());
     let limit = deadline.min(Deadline::after(ROLLBACK_LIMIT));
     let rollback = async { lease.connection().link.execute("ROLLBACK").await };

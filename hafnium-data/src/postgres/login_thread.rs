@@ -7,8 +7,18 @@
 
 use std::future::Future;
 
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+
+/// One login with `options`, on a thread of its own.
+///
+/// Cancel-safe, as [`on_thread`].
+pub(crate) async fn dial(options: PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    // Boxed, or every login grows by that of sqlx.
+    on_thread(Box::pin(async move { options.connect().await })).await?
+}
 
 /// Runs `login` to its end on a thread, whose name is that of what it does. Sockets that it opens belong to this runtime.
 ///
@@ -16,9 +26,7 @@ use tokio::sync::oneshot;
 ///
 /// # Errors
 /// When there can be no thread, or the login panicked.
-pub(crate) async fn on_thread<T: Send + 'static>(
-    login: impl Future<Output = T> + Send + 'static,
-) -> std::io::Result<T> {
+async fn on_thread<T: Send + 'static>(login: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
     let runtime = Handle::current();
     let (mut answer, answered) = oneshot::channel();
     let work = async move {

@@ -220,7 +220,7 @@ impl Monitor {
     pub(crate) fn heed_rumour(&self) {
         let mut rumours = self.rumours.lock().unwrap_or_else(PoisonError::into_inner);
         if rumours.heed(Instant::now()) {
-            self.alarm.send_modify(|count| *count += 1);
+            self.wake();
         }
     }
 

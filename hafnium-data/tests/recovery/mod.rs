@@ -52,8 +52,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) fn suspected(recorded: &Recorded, ports: &[u16]) -> u64 {
     let of = |port: &u16| {
         let node = format!("server_address=\"127.0.0.1:{port}\"");
-        let value = recorded.value("hafnium_postgres_suspected_events_total", &node);
-        let value = value.or_else(|| recorded.value("hafnium_postgres_suspected_total", &node));
+        let value = recorded.value("hafnium_postgres_suspected_total", &node);
         value.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
     };
     ports.iter().map(of).sum()

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::super::credentials::{Pair, Seal, refuses};
 use super::super::error::verdict;
+use super::super::login_thread;
 use super::super::sqlstate::Stage;
 use super::super::tenure::Pass;
 use super::{Connection, Opener};
@@ -86,16 +87,8 @@ impl Opener {
         &self,
         change: impl Fn(PgConnectOptions) -> PgConnectOptions,
     ) -> Result<PgConnection, sqlx::Error> {
-        let (options, seal) = self.admitted().await?;
-        match self.connect(&change(options)).await {
-            Err(error) if refuses(&error) => {
-                let error = Arc::new(error);
-                self.door.credentials.refused(self.door.node, &seal, &error);
-                let (options, _) = self.admitted().await?;
-                self.connect(&change(options)).await
-            }
-            done => done,
-        }
+        self.log_in_by(|options| login_thread::dial(change(options)))
+            .await
     }
 
     /// Whether the node lets `pair` in. The connection is closed again.
